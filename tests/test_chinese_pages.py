@@ -7,12 +7,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from corpus.builds import SETTINGS, write_log
-from downstream.exports import annotation, export_of, tasks_of
-from downstream.pairs import pair, table_of
-from evaluation.encoders import colour_table
-from evaluation.line_model import results_of
-from evaluation.run_files import run
+from helpers.corpus_builds import SETTINGS, write_log
+from helpers.distinct_pairs import pair, table_of
+from helpers.encoders import colour_table
+from helpers.label_exports import annotation, export_of, tasks_of
+from helpers.line_model import results_of
+from helpers.run_files import run
+from helpers.searchers import small_model
 from r2d2.ablation.document import document, markdown
 from r2d2.ablation.outcome import PairScores, QueryRanks, TaskOutcome
 from r2d2.ablation.page import page as ablation_page
@@ -39,7 +40,6 @@ from r2d2.evaluation.report import write_report
 from r2d2.evaluation.run import evaluate_retrieval
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.table import PairsTable
-from search.small import small_model
 
 # Two words of English in a row, both in lower case. Names such as "top-1" are none.
 WORDS = re.compile(r"(?<![\w./`-])[a-z]{2,}(?:[ ,:;]+[a-z]{2,})+(?![\w./`-])")

@@ -10,6 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from helpers.cli import call_cli
+from helpers.pictures import picture, png
+from helpers.runs import contents, name, small_settings, small_table
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
@@ -17,15 +20,6 @@ from r2d2.models import load
 from r2d2.pair import SCHEMA
 from r2d2.ranking.two_stage import WEIGHTS
 from r2d2.table import Pair, PairsTable, Text, write_table
-from training.small import (
-    call_cli,
-    contents,
-    name,
-    picture,
-    png,
-    small_settings,
-    small_table,
-)
 
 
 def sets(*settings):

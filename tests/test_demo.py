@@ -6,12 +6,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from helpers.cli import call_cli, start_cli
+from helpers.runs import contents
 from helpers.steps import before_forward
 from r2d2.model.vit import ViT
 from r2d2.models import load
 from r2d2.table import PairsTable
 from r2d2.training.log import read_history
-from training.small import call_cli, contents, start_cli
 
 TINY = (
     "model.vision.patch_size=36",
@@ -172,7 +173,7 @@ def test_a_second_start_is_refused_and_resuming_a_finished_run_changes_no_weight
 
 
 def test_a_table_in_the_place_of_the_corpus_is_refused(tmp_path, monkeypatch, capsys):
-    from training.small import small_table
+    from helpers.runs import small_table
 
     small_table(tmp_path / "pairs.lance", rows=8)
     before = contents(tmp_path)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from search.small import running, small_searcher
-from training.small import call_cli
+from helpers.cli import call_cli
+from helpers.searchers import running, small_searcher
 
 ROOT = Path(__file__).parent.parent
 

@@ -4,9 +4,9 @@ import pickle
 
 import numpy as np
 import pytest
-from builds import SCENES
 
 import r2d2
+from helpers.corpus_builds import SCENES
 from r2d2.encoder import Encoder, NamedEncoder
 from r2d2.errors import R2D2Error
 

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from training.small import call_cli
+from helpers.cli import call_cli
 
 
 def test_a_command_in_this_process_leaves_signals_and_hooks_as_they_were(monkeypatch, capsys):

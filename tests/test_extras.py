@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 import r2d2
+from helpers.cli import refused
 from r2d2.cli import app
 from r2d2.errors import R2D2Error
 from r2d2.extras import require
 from r2d2.integrations.mteb import R2D2Encoder
-from training.small import refused
 
 MISSING = ("ImportError", "ModuleNotFoundError")
 

@@ -7,9 +7,9 @@ import stat
 import pytest
 from safetensors import SafetensorError
 
+from helpers.runs import contents
 from r2d2.errors import R2D2Error
 from r2d2.files import link_or_copy, whole_folder, write_text
-from training.small import contents
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

@@ -15,6 +15,17 @@ from safetensors.torch import load_file
 
 import r2d2
 from helpers.calls import PowerCutError
+from helpers.cli import call_cli, refused, start_cli
+from helpers.pictures import SIDE, png
+from helpers.runs import (
+    COLOURS,
+    contents,
+    history,
+    small_config,
+    small_settings,
+    small_table,
+    tensors,
+)
 from helpers.steps import before_forward, measurements
 from r2d2.config import make_tuning_config
 from r2d2.finetune import KeepBest, finetune
@@ -26,20 +37,6 @@ from r2d2.training.distributed import ALONE
 from r2d2.training.epochs import Epoch, read_epochs
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import remember
-from training.small import (
-    COLOURS,
-    SIDE,
-    call_cli,
-    contents,
-    history,
-    png,
-    refused,
-    small_config,
-    small_settings,
-    small_table,
-    start_cli,
-    tensors,
-)
 
 RGB = ((220, 30, 30), (240, 140, 20), (240, 220, 40), (40, 170, 60), (40, 80, 220), (150, 50, 180),
        (20, 20, 20), (235, 235, 235))  # fmt: skip

@@ -8,6 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers.cli import call_cli
 from r2d2.config import make_config, presets
 from r2d2.flops import flops, on_gpus, part_of
 from r2d2.model.r2d2 import R2D2
@@ -15,7 +16,6 @@ from r2d2.objectives.batch import SecondTexts, StepContext, TrainingBatch
 from r2d2.planning import Assumptions, plan, plan_lines, plan_warnings, wire_of
 from r2d2.training.distributed import ALONE
 from r2d2.training.step import Passes, backward, make_step
-from training.small import call_cli
 
 TINY = ("train.batch_size=8", "objectives.queue_size=16", "model.text.vocab_size=300")
 LENGTH = 40

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import r2d2
+from helpers.cli import call_cli
 from r2d2.errors import NEEDS_CAPTIONS
 from r2d2.language import HOLE, catalogue, in_language
 from r2d2.page import MARKS, in_user_language
 from r2d2.page import template as page_template
-from training.small import call_cli
 
 PACKAGE = Path(r2d2.__file__).parent
 SAMPLES = ("/data/part-{}.lance", "the picture {}")

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from PIL import Image
 
 import r2d2
-from model.hf_small import save_hf
+from helpers.cli import call_cli, refused
+from helpers.runs import small_config, small_table
+from helpers.small_hf_models import save_hf
 from r2d2.errors import R2D2Error
 from r2d2.narrow import narrowed
 from r2d2.search.searcher import Searcher
 from r2d2.training.pretrain import pretrain
 from r2d2.training.start import config_from, find_start
-from training.small import call_cli, refused, small_config, small_table
 
 TEXTS = ["红色的猫", "狗", "一条蓝色的鱼"]
 PICTURES = [Image.fromarray(one) for one in

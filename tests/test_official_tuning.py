@@ -9,6 +9,9 @@ import torch
 from torch.optim.lr_scheduler import CyclicLR
 
 import r2d2
+from helpers.cli import call_cli, refused
+from helpers.pictures import picture, png
+from helpers.runs import name, small_config
 from r2d2.config import HfTowersConfig, make_config, make_tuning_config
 from r2d2.data.loader import RawBatch
 from r2d2.finetune import finetune, tuning_config
@@ -25,7 +28,6 @@ from r2d2.training.preflight import path, warnings
 from r2d2.training.schedule import learning_rate
 from r2d2.training.start import Start
 from r2d2.training.trainer import Trainer
-from training.small import call_cli, name, picture, png, refused, small_config
 
 OFFICIAL = {
     task: make_tuning_config(task, True, (), "official") for task in ("retrieval", "matching")

@@ -8,14 +8,14 @@ import sys
 import pytest
 from typer.main import get_command
 
-from corpus.builds import SETTINGS, write_log
+from helpers.cli import call_cli
+from helpers.corpus_builds import SETTINGS, write_log
 from r2d2 import cli
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
 from r2d2.errors import R2D2Error
 from r2d2.output_lock import lock_file, sole_writer
 from r2d2.table import Pair, PairsTable, Text, append_table, write_table
-from training.small import call_cli
 
 HOLD = """
 import sys

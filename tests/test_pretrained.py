@@ -11,12 +11,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import r2d2
+from helpers.cli import refused
+from helpers.pictures import SIDE, picture
+from helpers.runs import contents, name, small_config
 from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
 from r2d2.models import load
 from r2d2.pretrained import Pretrained, RankedImage
 from r2d2.tokenizer import Tokenizer
-from training.small import SIDE, contents, name, picture, refused, small_config
 
 PICTURES = [picture(n) for n in range(11)]
 TEXTS = [name(n) for n in range(11)]

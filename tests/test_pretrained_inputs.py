@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.cli import refused
 from r2d2.models import load
 from test_pretrained import PICTURES, TEXTS, make
-from training.small import refused
 
 PRECISIONS = (torch.bfloat16, torch.float16)
 

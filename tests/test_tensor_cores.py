@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from helpers.published_weights import save_small
 from r2d2.pretrained import Pretrained
 from r2d2.tensor_cores import TOLERANCE, allow_tensor_cores, bears, tensor_cores, use_tensor_cores
-from weights.published import save_small
 
 CPU = torch.device("cpu")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from old_table import write_old_table
+from helpers.old_table import write_old_table
 from r2d2.errors import R2D2Error
 from r2d2.table import Pair, PairsTable, Text, append_table, write_shard, write_table
 from r2d2.unique_ids import DigestMap

@@ -5,11 +5,12 @@ import logging
 
 import pytest
 
+from helpers.cli import call_cli, refused
+from helpers.runs import SETTINGS, small_config, small_settings, small_table
 from r2d2.ablation.ablate import AblationPlan
 from r2d2.config import make_config, make_tuning_config
 from r2d2.training.pretrain import pretrain
 from r2d2.used_settings import check_used, tell_idle
-from training.small import SETTINGS, call_cli, refused, small_config, small_settings, small_table
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from downstream.pairs import picture
+from helpers.distinct_pairs import picture
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.classification import class_embeddings
 from r2d2.evaluation.labelled import score_labelled

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from helpers.calls import PowerCutError
+from helpers.cli import call_cli, refused
+from helpers.pictures import picture, png
+from helpers.runs import SETTINGS, contents, name, small_table
 from r2d2.ablation.ablate import AblationPlan, ablate
 from r2d2.ablation.document import paper, table_lines
 from r2d2.ablation.outcome import OUTCOME, load_outcome
@@ -22,7 +25,6 @@ from r2d2.errors import RunStoppedError
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.published import published
 from r2d2.table import Pair, PairsTable, Text, write_table
-from training.small import SETTINGS, call_cli, contents, name, picture, png, refused, small_table
 
 SHORT = (*SETTINGS, "train.epochs=2")
 TWO = ("r2d2", "prd2")

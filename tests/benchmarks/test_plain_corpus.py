@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.corpus_rank import SETTINGS, duckdb_queries, make_log
-from corpus.logs import read_sums
+from helpers.click_logs import read_sums
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.rank import rank
 from r2d2.corpus.config import make_corpus_config

@@ -13,10 +13,10 @@ from benchmarks.pointing import (
     evaluate_shown,
 )
 from explain.test_explanation import TEXT, build
+from helpers.cli import refused
 from r2d2.explain.maps import DROPPING, map_methods
 from r2d2.explain.unrelated import WORDS
 from r2d2.table import Pair, Text
-from training.small import refused
 
 SHADES = {
     "红": (255, 0, 0),

@@ -5,8 +5,9 @@ import sys
 import pytest
 
 from benchmarks.small_vectors import main
+from helpers.cli import call_cli
+from helpers.runs import small_config, small_table
 from r2d2.training.pretrain import pretrain
-from training.small import call_cli, small_config, small_table
 
 
 @pytest.mark.slow  # trains for five minutes of one core

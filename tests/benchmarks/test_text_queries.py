@@ -6,11 +6,11 @@ import torch
 
 import r2d2
 from benchmarks.text_queries import read_queries, recalls
+from helpers.pictures import picture, png
 from r2d2.data.emoji import emoji_pairs
 from r2d2.images.decode import decode_image
 from r2d2.saved_model import shipped_folder
 from r2d2.table import Pair, PairsTable, Text, write_table
-from training.small import picture, png
 
 
 def test_texts_without_a_picture_in_the_gallery_are_counted(tmp_path):

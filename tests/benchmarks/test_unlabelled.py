@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from benchmarks.unlabelled import COPY, Shares, line, plant, unlabelled_shares
+from helpers.runs import history, small_config, small_pairs
 from r2d2.models import load
 from r2d2.table import write_table
 from r2d2.training.pretrain import pretrain
-from training.small import history, small_config, small_pairs
 
 MARGIN = -0.1  # duplicates are as similar as the positive
 LATE = "objectives.unlabelled_from=0.5"  # 50 of 100 steps

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from downstream.pairs import caption, pair, picture, quiet, table_of
+from helpers.distinct_pairs import caption, pair, picture, quiet, table_of
+from helpers.pictures import png
 from r2d2.checks.against import table_hashes
 from r2d2.checks.base import CheckOptions
 from r2d2.checks.logistic import dense_rows, learn, sparse_rows
@@ -13,7 +14,6 @@ from r2d2.checks.run import check_table
 from r2d2.downstream.likeness import PerceptualDuplicates
 from r2d2.ranking.metrics import auc_with_error
 from r2d2.table import Text
-from training.small import png
 
 N = 200
 

@@ -8,12 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from helpers.cli import call_cli, refused
+from helpers.pictures import png
 from r2d2.checks.base import CheckOptions
 from r2d2.checks.run import CHECKS, check_table
 from r2d2.data.emoji import build_emoji_table
 from r2d2.table import Pair, Text, write_table
 from r2d2.tokenizer import SPECIAL_TOKENS, Tokenizer
-from training.small import call_cli, png, refused
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "../shared/data/flickr8k-cn/train.parquet"
 

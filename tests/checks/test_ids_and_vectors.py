@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from downstream.pairs import caption, pair, picture, quiet, table_of
+from helpers.cli import call_cli
+from helpers.distinct_pairs import caption, pair, picture, quiet, table_of
 from r2d2.checks.base import CheckOptions
 from r2d2.checks.run import check_table
 from r2d2.downstream.config import make_downstream_config
@@ -18,7 +19,6 @@ from r2d2.index.layout import TEXT_VECTOR, texts_uri
 from r2d2.pair import SCHEMA
 from r2d2.table import Text
 from r2d2.tokenizer import SPECIAL_TOKENS, Tokenizer
-from training.small import call_cli
 
 HEALTHY = [pair(n, "val" if n > 16 else "train") for n in range(20)]
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from downstream.pairs import caption, letter, pair, picture, quiet, table_of
+from helpers.cli import call_cli
+from helpers.distinct_pairs import caption, letter, pair, picture, quiet, table_of
 from r2d2.checks.base import CheckOptions
 from r2d2.checks.baselines import BaselineCheck
 from r2d2.checks.run import CHECKS, check_table
 from r2d2.images.decode import decode_image
 from r2d2.table import Text
-from training.small import call_cli
 
 N = 160
 PICTURES = [picture(n, side=16) for n in range(N)]

@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.speed import SUBJECTS, subject
 from benchmarks.speed.compare import JSON_KEYS, Result
+from helpers.cli import call_cli
 from r2d2.commands.bench import benchmarks_in
 from r2d2.errors import R2D2Error
-from training.small import call_cli
 
 
 @pytest.fixture

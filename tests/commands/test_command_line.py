@@ -8,11 +8,12 @@ import sys
 import pytest
 from typer.main import get_command
 
+from helpers.cli import call_cli
+from helpers.runs import small_table
 from r2d2 import __version__
 from r2d2.cli import app
 from r2d2.commands.order import COMMANDS
 from r2d2.language import catalogue, language
-from training.small import call_cli, small_table
 
 # A sentence of the help begins by telling what to do, or has one of these verbs.
 IMPERATIVES = {

@@ -2,13 +2,14 @@
 
 import pytest
 
-from evaluation.encoders import colour_table
 from evaluation.test_opening import embeddings
-from formats.published import jsonl, lines, picture, pictures
+from helpers.cli import call_cli
+from helpers.encoders import colour_table
+from helpers.published_formats import jsonl, lines, picture, pictures
+from helpers.runs import small_table
+from helpers.searchers import small_model
 from r2d2.formats.registry import FORMATS, import_table
 from r2d2.table import Pair, PairsTable, Text, write_table
-from search.small import small_model
-from training.small import call_cli, small_table
 
 RETRIEVAL = ("evaluate", "retrieval", "none", "none.lance", "--out", "x")
 IMPORT = ("data", "import")

@@ -5,8 +5,8 @@ import json
 import pytest
 
 import r2d2
-from training.small import call_cli
-from weights.published import HEADS, save_small
+from helpers.cli import call_cli
+from helpers.published_weights import HEADS, save_small
 
 
 @pytest.fixture

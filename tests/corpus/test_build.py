@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from corpus.builds import (
+from helpers.calls import cut_at, watched
+from helpers.cli import call_cli
+from helpers.corpus_builds import (
     DIRTY,
     NO_DEDUP,
     SCENES,
@@ -27,7 +29,6 @@ from corpus.builds import (
     scene,
     write_log,
 )
-from helpers.calls import cut_at, watched
 from r2d2.commands.corpus import size
 from r2d2.corpus import output
 from r2d2.corpus.build import build_corpus
@@ -41,7 +42,6 @@ from r2d2.corpus.report.finish import left_aside
 from r2d2.data.emoji import emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable, Text, join_shards, write_table
-from training.small import call_cli
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 PHOTOGRAPHS = DATA / "flickr8k-cn/val.parquet"
@@ -480,8 +480,8 @@ def test_photographs_and_emoji_come_through_and_train(tmp_path):
 
     Photographs are shown for what people wrote of them, emoji for their keywords.
     """
+    from helpers.runs import small_config
     from r2d2.training.pretrain import pretrain
-    from training.small import small_config
 
     rng = np.random.default_rng(0)
     rows = []

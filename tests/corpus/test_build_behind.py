@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from corpus.builds import SETTINGS, TINTED, Colours, built, texts_of, write_log
-from corpus.onnx_file import write_onnx
 from helpers.calls import watched
+from helpers.corpus_builds import SETTINGS, TINTED, Colours, built, texts_of, write_log
+from helpers.onnx_file import write_onnx
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.config import make_corpus_config
 from r2d2.corpus.stages import settings_key

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from corpus.builds import SETTINGS, built, write_log
 from helpers.calls import cut_after, cut_at, watched
+from helpers.corpus_builds import SETTINGS, built, write_log
 from r2d2.corpus import output
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.clicks.aggregate import aggregate

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from corpus.builds import DIRTY, NO_DEDUP, SETTINGS, TINTED, Colours, built, write_log
 from helpers.calls import cut_at
+from helpers.cli import call_cli
+from helpers.corpus_builds import DIRTY, NO_DEDUP, SETTINGS, TINTED, Colours, built, write_log
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.clicks.unite import unite
 from r2d2.corpus.config import make_corpus_config
@@ -20,7 +21,6 @@ from r2d2.corpus.report.sample import numbers
 from r2d2.corpus.rows import DROPPED
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable
-from training.small import call_cli
 
 
 def rows_of(folder):

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from corpus.builds import jpeg, scene
+from helpers.cli import call_cli
+from helpers.corpus_builds import jpeg, scene
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
 from r2d2.errors import R2D2Error
 from r2d2.table import Pair, PairsTable, Text, write_table
-from training.small import call_cli
 
 COUNT = 80
 

@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from corpus.builds import SETTINGS, write_log
+from helpers.cli import call_cli
+from helpers.corpus_builds import SETTINGS, write_log
 from r2d2.table import PairsTable
-from training.small import call_cli
 
 FREE_KB = (0, 8, 48, 160)  # an early file of the build does not fit, then later ones
 

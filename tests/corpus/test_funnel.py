@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from corpus.builds import DIRTY, built, jpeg, scene
+from helpers.corpus_builds import DIRTY, built, jpeg, scene
 from r2d2.corpus.funnel import Flow, StageCount, StageCounter, add_counts
 from r2d2.corpus.rows import DROPPED, DroppedFile
 from r2d2.errors import R2D2Error

@@ -11,9 +11,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from builds import DIRTY, SCENES, built
-from logs import read_sums, silent
 
+from helpers.click_logs import read_sums, silent
+from helpers.corpus_builds import DIRTY, SCENES, built
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.engine import SPILL
 from r2d2.corpus.clicks.rank import rank

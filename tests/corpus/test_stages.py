@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from corpus.builds import DIRTY, NO_DEDUP, SETTINGS, built, texts_of, write_log
 from helpers.calls import watched
+from helpers.cli import call_cli
+from helpers.corpus_builds import DIRTY, NO_DEDUP, SETTINGS, built, texts_of, write_log
 from r2d2.corpus import filters
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.config import CorpusConfig, RankConfig, TextFilterConfig, make_corpus_config
@@ -18,7 +19,6 @@ from r2d2.corpus.filters import StageFile, image_filter, load_stage, text_filter
 from r2d2.corpus.images.duplicates import find_duplicates
 from r2d2.corpus.stages import Stage, add_stages, settings_key
 from r2d2.errors import R2D2Error
-from training.small import call_cli
 
 DOCS = (Path(__file__).parents[2] / "docs/corpus.md").read_text(encoding="utf-8")
 EXAMPLE = next(c for c in re.findall(r"```python\n(.*?)```", DOCS, re.S) if "STAGE = " in c)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.pictures import picture
 from r2d2.data.augment import MEAN, NUMBERS, STD, augment, normalize
-from training.small import picture
 
 SIDE = 48
 

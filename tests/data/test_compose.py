@@ -1,10 +1,10 @@
 """A table with composed pictures besides."""
 
+from helpers.cli import refused
 from r2d2.data.compose import compose_table
 from r2d2.data.emoji import emoji_pairs
 from r2d2.table import PairsTable, write_table
 from r2d2.table_queries import TableQuery, read_queries, write_queries
-from training.small import refused
 
 
 def some_pairs():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.pictures import png
 from r2d2.data import held_out
-from training.small import png
 
 
 def paths(folder, count, seed=0):

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from helpers.calls import watched
-from old_table import write_old_table
+from helpers.old_table import write_old_table
+from helpers.pictures import SIDE, picture, png
+from helpers.runs import name, small_pairs
 from r2d2.data.loader import AHEAD, LoaderSettings, PairsLoader
 from r2d2.data.order import epoch_order, epoch_shuffle
 from r2d2.errors import R2D2Error
 from r2d2.images.decode import decode_image, resize
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.tokenizer import key_hash, text_key
-from training.small import SIDE, name, picture, png, small_pairs
 
 ROWS = 23  # no multiple of the batch size: a batch runs over the end of an epoch
 BATCH = 5

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.cli import refused
+from helpers.pictures import picture, png
 from r2d2.data.own import import_folder
 from r2d2.inputs.ids import RENAMED_IMAGE, REPEATED_TEXT
 from r2d2.inputs.pictures import MissingPicture
 from r2d2.table import PairsTable
-from training.small import picture, png, refused
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 import pytest
 
+from helpers.cli import call_cli
+from helpers.pictures import picture, png
+from helpers.runs import small_settings
 from r2d2.table import PairsTable
-from training.small import call_cli, picture, png, small_settings
 
 SETTINGS = [part for setting in small_settings() for part in ("--set", setting)]
 
@@ -63,7 +65,7 @@ def table(cli, photos, tmp_path):
 
 @pytest.fixture
 def model(tmp_path):
-    from search.small import small_model
+    from helpers.searchers import small_model
 
     small_model().save(tmp_path / "model")
     return tmp_path / "model"

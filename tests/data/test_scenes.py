@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.cli import refused
 from r2d2.data.emoji import emoji_base, emoji_pairs
 from r2d2.data.scenes import (
     PLACES,
@@ -17,7 +18,6 @@ from r2d2.data.scenes import (
 )
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable, append_table, write_table
-from training.small import refused
 
 SMALL = SceneSettings(train=30, val=6, test=9, things=40, near_misses=0.5, seed=3)
 

@@ -9,6 +9,7 @@ from PIL import Image
 from tokenizers import Tokenizer as Engine
 
 import r2d2
+from helpers.cli import refused
 from r2d2.data.emoji import emoji_pairs
 from r2d2.deploy.export import export_onnx
 from r2d2.deploy.quantise import recall_lines
@@ -16,7 +17,6 @@ from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.images.decode import resize
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.onnx_models.exported import OnnxModel
-from training.small import refused
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -247,7 +247,7 @@ def test_sides_of_other_lengths_join(theirs):
 @pytest.mark.parametrize("kind", ["chinese_clip", "clip", "siglip", "siglip2"])
 def test_towers_of_others(kind, tmp_path):
     """Parity over batches, and of a text alone with one that is padded."""
-    from model.hf_small import IMAGE, save_hf
+    from helpers.small_hf_models import IMAGE, save_hf
     from r2d2.weights.towers import TowerOptions, import_towers
 
     save_hf(tmp_path / "theirs", kind)

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from helpers.pictures import png
 from r2d2.cli import app
 from r2d2.table import Pair, Text, write_table
-from training.small import png
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")

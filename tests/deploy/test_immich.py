@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from deploy.immich_reader import ImmichReader
-from models.named import write_model
+from helpers.cli import refused
+from helpers.named_models import write_model
 from r2d2.deploy.immich import export_immich
 from r2d2.models import load_network
-from training.small import refused
 
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 

@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from downstream.exports import annotation, export_of, tasks_of
-from downstream.pairs import caption, pair, rows_of, table_of
+from helpers.cli import call_cli, refused
+from helpers.distinct_pairs import caption, pair, rows_of, table_of
+from helpers.label_exports import annotation, export_of, tasks_of
 from r2d2.downstream.answers import read_answers
 from r2d2.downstream.config import make_downstream_config
 from r2d2.downstream.labels import LabelRules, label_set
 from r2d2.downstream.make import make_set
 from r2d2.downstream.tasks import TaskSettings, export_tasks, pair_id, project_id, read_gold
 from r2d2.table import PairsTable, Text
-from training.small import call_cli, refused
 
 
 @pytest.fixture(scope="module")

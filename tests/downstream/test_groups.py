@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.cli import refused
 from r2d2.downstream.config import SplitShares
 from r2d2.downstream.groups import split_groups
-from training.small import refused
 
 
 def leaders(labels):

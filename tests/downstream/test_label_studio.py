@@ -17,12 +17,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from downstream.pairs import caption, pair, rows_of, table_of
+from helpers.cli import call_cli
+from helpers.distinct_pairs import caption, pair, rows_of, table_of
 from r2d2.downstream.config import make_downstream_config
 from r2d2.downstream.make import make_set
 from r2d2.downstream.tasks import TaskSettings, export_tasks, read_gold
 from r2d2.table import PairsTable
-from training.small import call_cli
 
 pytestmark = pytest.mark.slow
 TOKEN = "0123456789abcdef0123456789abcdef01234567"

@@ -8,7 +8,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from downstream.pairs import caption, letter, old_table_of, pair, picture, query, rows_of, table_of
+from helpers.cli import call_cli, refused
+from helpers.distinct_pairs import (
+    caption,
+    letter,
+    old_table_of,
+    pair,
+    picture,
+    query,
+    rows_of,
+    table_of,
+)
 from r2d2.data.emoji import emoji_pairs
 from r2d2.downstream.config import make_downstream_config
 from r2d2.downstream.likeness import near_same
@@ -16,7 +26,6 @@ from r2d2.downstream.make import make_set, set_config, set_radius
 from r2d2.downstream.report import write_set_report
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.tokenizer import loose_text_key
-from training.small import call_cli, refused
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "../shared/data/flickr8k-cn"
 N = 80

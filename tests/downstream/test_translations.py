@@ -8,14 +8,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from downstream.pairs import picture
+from helpers.cli import call_cli, refused
+from helpers.distinct_pairs import picture
 from r2d2.downstream.sentences import read_sentences
 from r2d2.downstream.tasks import read_gold
 from r2d2.downstream.translation_report import review
 from r2d2.downstream.translations import captions, open_job, start_job, take_sheet
 from r2d2.formats.registry import import_table
 from r2d2.table import PairsTable
-from training.small import call_cli, refused
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "../shared/data/flickr8k-cn/val.parquet"
 CSV = """image_id,source,machine

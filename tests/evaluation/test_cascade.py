@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from helpers.pictures import picture
+from helpers.searchers import TEXTS, small_model
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.encode import encode
@@ -12,8 +14,6 @@ from r2d2.evaluation.second_stage import PairRequest, SecondStage
 from r2d2.evaluation.settings import RankingSettings
 from r2d2.models import CrossEncoderModel
 from r2d2.ranking.two_stage import WEIGHTS
-from search.small import TEXTS, small_model
-from training.small import picture
 
 
 class Counting:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.encoders import COLOURS, colour_table, png
+from helpers.encoders import COLOURS, colour_table, png
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.class_run import figures
 from r2d2.evaluation.classification import (

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from evaluation.run_files import run
+from helpers.run_files import run
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.comparison import Cell, Line, mark_best, read_runs, sections
 from r2d2.evaluation.comparison_page import write_comparison

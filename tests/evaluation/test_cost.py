@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from evaluation.encoders import colour_table
-from evaluation.run_files import run
 from evaluation.test_comparison import tables
+from helpers.encoders import colour_table
+from helpers.run_files import run
+from helpers.searchers import small_model
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.cost import Stopwatch, cost
 from r2d2.evaluation.run import evaluate_retrieval
 from r2d2.evaluation.settings import RankingSettings
-from search.small import small_model
 
 COST = {
     "parameters": 2_500_000, "bytes_per_vector": 256, "images_per_second": 40.0,

@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from helpers.cli import refused
 from r2d2.cli import app
 from r2d2.evaluation import precomputed
 from r2d2.evaluation.image_run import evaluate_image_search
 from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.table import Pair, Text, write_table
-from training.small import refused
 
 EYE = np.eye(4, dtype=np.float32)
 # Text, vector. Of the second table 猫 is nearest to the first's 狗 and second to 猫.

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 import r2d2
-from deploy.graph_files import onnx_pair
-from evaluation.encoders import COLOURS, colour_table, noisy, picture
-from model.hf_small import IMAGE, KINDS, LENGTH, save_hf
+from helpers.encoders import COLOURS, colour_table, noisy, picture
+from helpers.graph_files import onnx_pair
+from helpers.small_hf_models import IMAGE, KINDS, LENGTH, save_hf
 from r2d2.errors import R2D2Error
 from r2d2.evaluation import precomputed
 from r2d2.evaluation.opening import open_encoder

@@ -5,18 +5,19 @@ import json
 import pytest
 import torch
 
-from deploy.graph_files import onnx_pair
-from evaluation.encoders import colour_table
 from evaluation.test_cascade import corpus
 from evaluation.test_opening import embeddings
-from model.hf_small import save_hf
+from helpers.cli import call_cli, refused
+from helpers.encoders import colour_table
+from helpers.graph_files import onnx_pair
+from helpers.pictures import picture
+from helpers.searchers import TEXTS, small_model
+from helpers.small_hf_models import save_hf
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.comparison_page import write_comparison
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.run import evaluate_retrieval
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
-from search.small import TEXTS, small_model
-from training.small import call_cli, picture, refused
 
 SETTINGS = EvaluationSettings(splits=["test"])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.line_model import results_of
+from helpers.line_model import results_of
 from r2d2.errors import R2D2Error
 from r2d2.evaluation.contact import contact_groups
 from r2d2.evaluation.plots import POINTS, _running_mean, _thin, curve, weight_curve

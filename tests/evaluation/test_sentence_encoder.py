@@ -7,15 +7,15 @@ import pytest
 import sentence_transformers
 import torch
 
-from evaluation.encoders import colour_table, noisy
-from models.named import write_model
+from helpers.cli import refused
+from helpers.encoders import colour_table, noisy
+from helpers.named_models import write_model
+from helpers.published_weights import save_small
 from r2d2.evaluation.opening import open_encoder
 from r2d2.evaluation.run import evaluate_retrieval
 from r2d2.evaluation.sentence_encoder import sentence_model_name
 from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.integrations.hf_folder import export_hf
-from training.small import refused
-from weights.published import save_small
 
 TEXTS = ["红色方块", "一张绿条的照片" * 20, "白"]
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from training.small import SETTINGS, call_cli, picture, png
+from helpers.cli import call_cli
+from helpers.pictures import picture, png
+from helpers.runs import SETTINGS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPT = EXAMPLES / "zero_end_to_end.sh"

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from model.hf_small import save_fgclip2, save_hf
-from models.hub_server import hub_environment, loopback_hub
-from models.named import write_model
+from helpers.hub_server import hub_environment, loopback_hub
+from helpers.named_models import write_model
+from helpers.pictures import picture, png
+from helpers.runs import name
+from helpers.small_hf_models import save_fgclip2, save_hf
 from r2d2.table import Pair, Text, write_table
-from training.small import name, picture, png
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "published_models.sh"
 BENCHMARK = "flickr30k-cna"

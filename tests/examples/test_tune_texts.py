@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.cli import refused
+from helpers.pictures import picture, png
+from helpers.runs import name
+from helpers.searchers import small_model
 from r2d2.models import load
 from r2d2.table import Pair, PairsTable, Text, write_table
-from search.small import small_model
-from training.small import name, picture, png, refused
 
 FILE = Path(__file__).parents[2] / "examples" / "tune_texts.py"
 SPEC = importlib.util.spec_from_file_location("tune_texts", FILE)

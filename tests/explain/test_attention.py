@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from model import hf_small as small
+from helpers import small_hf_models as small
 from model.test_cross import attend, make, sides
 from r2d2.config import ModelConfig, TextConfig, VisionConfig
 from r2d2.errors import R2D2Error

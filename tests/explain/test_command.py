@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from explain.test_explanation import TEXT, build
+from helpers.cli import call_cli
 from r2d2.explain.unrelated import WORDS
 from r2d2.table import Pair, Text, write_table
-from training.small import call_cli
 
 
 @pytest.fixture(scope="module")

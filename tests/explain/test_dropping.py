@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from explain.test_explanation import build
+from helpers.cli import refused
 from r2d2.data.augment import normalize
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.explain.dropping import (
@@ -19,7 +20,6 @@ from r2d2.explain.dropping import (
 )
 from r2d2.images.decode import resize
 from r2d2.model.encoded_states import EncodedStates
-from training.small import refused
 
 
 @pytest.mark.parametrize("side", [2, 3, 4, 7, 14, 16])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.cli import refused
 from r2d2.config import ModelConfig, TextConfig, VisionConfig
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.explain import explain
@@ -19,7 +20,6 @@ from r2d2.explain.unrelated import WORDS
 from r2d2.model.r2d2 import R2D2
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
-from training.small import refused
 
 TEXT = "一只狗在草地上追飞盘"
 

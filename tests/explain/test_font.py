@@ -7,8 +7,8 @@ import matplotlib
 import pytest
 from PIL import Image, ImageDraw
 
+from helpers.cli import refused
 from r2d2.explain import font as fonts
-from training.small import refused
 
 DEJAVU = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"  # has no Chinese
 

@@ -6,10 +6,10 @@ from string import Formatter
 
 import pytest
 
+from helpers.pictures import picture
+from helpers.searchers import TEXTS, small_model
 from r2d2.explain import explain
 from r2d2.explain.labels import CHINESE, ENGLISH, labels_for
-from search.small import TEXTS, small_model
-from training.small import picture
 
 
 def numbers(sentence):

@@ -5,17 +5,11 @@ import subprocess
 
 import pytest
 
+from helpers.cli import call_cli
+from helpers.runs import assert_same_run, contents, small_config, small_settings, small_table
 from r2d2.evaluation.match_weight import keep_best_weight
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
-from training.small import (
-    assert_same_run,
-    call_cli,
-    contents,
-    small_config,
-    small_settings,
-    small_table,
-)
 
 SIZE_KB = 4096
 # Free space at which, in turn: the first file, the tokenizer, the history, the first checkpoint,

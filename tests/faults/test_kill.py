@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.cli import start_cli, wait_until
+from helpers.runs import assert_same_run, logged, small_config, small_settings, small_table
 from r2d2.evaluation.match_weight import keep_best_weight
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
-from training.small import (
-    assert_same_run,
-    logged,
-    small_config,
-    small_settings,
-    small_table,
-    start_cli,
-    wait_until,
-)
 
 # Long enough that the process is still at it when a signal comes.
 LONG = ("train.epochs=30", "train.checkpoint_every=5")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from formats.published import imported, lines, pictures, said
+from helpers.published_formats import imported, lines, pictures, said
 from r2d2.errors import R2D2Error
 from r2d2.formats.caption_files import joined, split_line
 from r2d2.formats.tree import NOT_READ

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from formats.published import imported, lines, picture, pictures, said
+from helpers.published_formats import imported, lines, picture, pictures, said
 from r2d2.errors import R2D2Error
 from r2d2.images.decode import decode_image
 from r2d2.inputs.folders import NO_SUFFIX

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from helpers.cli import call_cli
 from r2d2.data.emoji import emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.formats.cldr import HELD_SPLIT
 from r2d2.formats.registry import import_table
 from r2d2.table import PairsTable
 from r2d2.tokenizer import loose_text_key, text_key
-from training.small import call_cli
 
 KEYWORDS = [f"词{n}" for n in range(300)]
 

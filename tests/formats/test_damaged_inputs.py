@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from formats.published import imported, picture
 from formats.test_odd_inputs import tar
+from helpers.published_formats import imported, picture
 from r2d2.errors import R2D2Error
 
 

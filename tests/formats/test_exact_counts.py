@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from formats.published import imported, jsonl, lines, picture, pictures
 from formats.test_zero_sets import store_of
+from helpers.published_formats import imported, jsonl, lines, picture, pictures
 from r2d2.data.own import read_folder
 from r2d2.inputs.dropped_rows import DroppedRows
 

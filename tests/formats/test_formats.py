@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from helpers.cli import call_cli
 from r2d2.errors import R2D2Error
 from r2d2.formats import parquet, webdataset
 from r2d2.formats.registry import FORMATS, export_table, import_table
 from r2d2.table import Pair, PairsTable, Text, write_table
-from training.small import call_cli
 
 
 def picture(seed, kind="JPEG"):

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from generated.case import Case
-from generated.mutations import damage
-from generated.sources import SLOW, SOURCES
-from generated.values import Values
+from helpers.generated.case import Case
+from helpers.generated.mutations import damage
+from helpers.generated.sources import SLOW, SOURCES
+from helpers.generated.values import Values
 from r2d2.formats.registry import import_table
 from r2d2.table import PairsTable
 

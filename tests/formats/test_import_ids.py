@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from formats.published import imported, jsonl, lines, picture
+from helpers.cli import call_cli
+from helpers.published_formats import imported, jsonl, lines, picture
 from r2d2.errors import R2D2Error
 from r2d2.inputs.ids import RENAMED_IMAGE, RENAMED_TEXT, REPEATED_ROW
-from training.small import call_cli
 
 NAMES = [f"{folder}/{number}.jpg" for folder in range(10) for number in (1, 2)]
 

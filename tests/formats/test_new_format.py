@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from formats.published import imported, pictures, said
+from helpers.published_formats import imported, pictures, said
 from r2d2.cli import app
 from r2d2.formats.registry import FORMATS, Format
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from formats.published import imported, lines, picture, pictures
+from helpers.published_formats import imported, lines, picture, pictures
 from r2d2.errors import R2D2Error
 from r2d2.inputs.folders import NO_SUFFIX
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from formats.published import imported, jsonl, lines, picture, pictures, said
+from helpers.published_formats import imported, jsonl, lines, picture, pictures, said
 from r2d2.errors import R2D2Error
 from r2d2.formats.registry import FORMATS, export_table, import_table
 from r2d2.table import Pair, PairsTable, Text, write_table

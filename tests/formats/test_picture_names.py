@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from formats.published import imported, jsonl, lines, picture, pictures, said
+from helpers.published_formats import imported, jsonl, lines, picture, pictures, said
 from r2d2.errors import R2D2Error
 from r2d2.inputs.pictures import MissingPicture
 

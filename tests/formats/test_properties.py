@@ -8,9 +8,9 @@ import shutil
 
 import pytest
 
-from generated.mutations import damage
-from generated.sources import SLOW, SOURCES
-from generated.values import Values
+from helpers.generated.mutations import damage
+from helpers.generated.sources import SLOW, SOURCES
+from helpers.generated.values import Values
 from r2d2.formats.registry import FORMATS, import_table
 from r2d2.table import PairsTable
 

@@ -8,13 +8,13 @@ import tracemalloc
 import lmdb
 import pytest
 
-from formats.published import imported, jsonl, lines, picture, said
+from helpers.cli import call_cli
+from helpers.published_formats import imported, jsonl, lines, picture, said
 from r2d2.errors import R2D2Error
 from r2d2.formats.tsv_images import tsv_images
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import RENAMED_IMAGE, RENAMED_TEXT
 from r2d2.table_queries import TableQuery, queries_file, read_queries
-from training.small import call_cli
 
 
 def packed(seed, urlsafe=False):

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from formats.published import picture
-from old_table import write_old_table
+from helpers.cli import call_cli
+from helpers.old_table import write_old_table
+from helpers.published_formats import picture
 from r2d2.data.emoji import emoji_pairs
 from r2d2.evaluation.class_run import evaluate_classification
 from r2d2.evaluation.match_run import evaluate_matching
@@ -21,7 +22,6 @@ from r2d2.formats.classes import class_names, class_text
 from r2d2.formats.registry import FORMATS, export_table, import_table
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.table_queries import TableQuery, read_queries, write_queries
-from training.small import call_cli
 
 WRITTEN = [name for name, one in FORMATS.items() if one.write]
 METADATA = {"licence": "CC BY 4.0", "attribution": "某人，https://e.org", "benchmark": "muge"}

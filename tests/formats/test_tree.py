@@ -2,7 +2,7 @@
 
 import pytest
 
-from formats.published import lines, picture, pictures
+from helpers.published_formats import lines, picture, pictures
 from r2d2.formats.tree import SourceTree, stem_of
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.pictures import MissingPicture

@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from formats.published import imported, jsonl, lines, picture, pictures, said
 from formats.test_zero_sets import store_of
+from helpers.published_formats import imported, jsonl, lines, picture, pictures, said
 from r2d2.corpus.fetching.outcome import Cause
 from r2d2.corpus.fetching.store import url_id
 from r2d2.errors import R2D2Error

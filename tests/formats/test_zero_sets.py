@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from formats.published import imported, jsonl, lines, picture, pictures, said
+from helpers.published_formats import imported, jsonl, lines, picture, pictures, said
 from r2d2.corpus.fetching.outcome import Cause, Outcome
 from r2d2.corpus.fetching.store import ShardWriter, url_id
 from r2d2.errors import R2D2Error

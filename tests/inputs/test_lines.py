@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formats.published import lines
+from helpers.published_formats import lines
 from r2d2.errors import R2D2Error
 from r2d2.inputs import json_text, rows
 from r2d2.inputs import lines as subject

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from formats.published import pictures
+from helpers.published_formats import pictures
 from r2d2.inputs.pictures import MissingPicture, PictureIndex
 from r2d2.inputs.spellings import existing_file
 

@@ -9,14 +9,15 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from helpers.cli import refused
+from helpers.published_weights import save_small
+from helpers.runs import small_config, small_table
 from r2d2.cli import app
 from r2d2.evaluation.run import evaluate_retrieval
 from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.integrations.card import Card
 from r2d2.integrations.hf_folder import export_hf
 from r2d2.training.pretrain import pretrain
-from training.small import refused, small_config, small_table
-from weights.published import save_small
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,14 @@ import torch
 from torch.utils.data import DataLoader
 
 import r2d2
-from models.named import write_model
+from helpers.cli import refused
+from helpers.named_models import write_model
+from helpers.pictures import picture
+from helpers.published_weights import save_small
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
 from r2d2.integrations.clip_benchmark import load_r2d2, register
-from training.small import picture, refused
-from weights.published import save_small
 
 # Of characters that all vocabularies here have: texts equal to a model would be a tie.
 PAIRS = [

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from helpers.pictures import picture, png
+from helpers.runs import name
 from r2d2.cli import app
 from r2d2.integrations.hf_folder import export_hf
 from r2d2.saved_model import shipped_folder
 from r2d2.table import Pair, Text, write_table
-from training.small import name, picture, png
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "ecosystem.md").read_text(encoding="utf-8")

@@ -11,9 +11,11 @@ from PIL import Image
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 import r2d2
-from model.encoder_files import save_image_encoder, save_text_encoder
-from model.hf_small import save_hf
-from models.named import write_model
+from helpers.cli import refused
+from helpers.encoder_files import save_image_encoder, save_text_encoder
+from helpers.named_models import write_model
+from helpers.published_weights import save_small, small_config, spread, write_vocab
+from helpers.small_hf_models import save_hf
 from r2d2.integrations.hf_folder import export_hf
 from r2d2.model.r2d2 import R2D2
 from r2d2.models import load_network
@@ -21,8 +23,6 @@ from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
 from r2d2.weights.encoder_pairs import import_pair
 from r2d2.weights.towers import TowerOptions
-from training.small import refused
-from weights.published import save_small, small_config, spread, write_vocab
 
 CHINESE_CLIP_SHAPE = {"vision": {"pooled_norm": True}, "projection_bias": False}
 OWN = {

@@ -7,6 +7,10 @@ import pytest
 from datasets import Dataset
 from PIL import Image
 
+from helpers.cli import refused
+from helpers.pictures import picture, png
+from helpers.published_weights import save_small, small_config, spread
+from helpers.runs import name
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.settings import EvaluationSettings, RankingSettings
@@ -17,8 +21,6 @@ from r2d2.models import load
 from r2d2.pretrained import Pretrained
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.tokenizer import Tokenizer
-from training.small import name, picture, png, refused
-from weights.published import save_small, small_config, spread
 
 ROWS = 23  # no share of it has five digits
 WEIGHT, TOP_K = 0.7, 6

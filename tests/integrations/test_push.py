@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
-from models.hub_server import loopback_hub, run_r2d2
+from helpers.hub_server import loopback_hub, run_r2d2
+from helpers.published_weights import save_small
 from r2d2.integrations.hf_folder import export_hf
-from weights.published import save_small
 
 TOKEN = {"HF_TOKEN": "hf_writes"}
 NAME = "owner/mine"

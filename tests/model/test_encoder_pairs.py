@@ -9,7 +9,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import r2d2
-from model.encoder_files import save_image_encoder, save_text_encoder
+from helpers.cli import call_cli, refused
+from helpers.encoder_files import save_image_encoder, save_text_encoder
+from helpers.runs import small_table
 from model.hf_step import TEXTS, losses_of_step, without_gradient
 from r2d2.config import TrainConfig
 from r2d2.data.augment import normalize
@@ -19,7 +21,6 @@ from r2d2.training.pretrain import pretrain
 from r2d2.training.start import config_from, find_start
 from r2d2.weights.encoder_pairs import import_pair
 from r2d2.weights.towers import TowerOptions
-from training.small import call_cli, refused, small_table
 
 PAIRS = [
     ("vit", "bert"), ("dinov2", "roberta"), ("dinov3_vit", "qwen3"), ("convnext", "xlm-roberta"),

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 import torch
-from small_step import CONTEXT, batch_of, setup
 
+from helpers.small_step import CONTEXT, batch_of, setup
 from r2d2.model import fast
 from r2d2.model.fast import onednn
 from r2d2.model.fast.packing import Packing

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 import r2d2
-from model.hf_small import IMAGE, KEEP, LENGTH, LONG, PATCH, save_fgclip2
+from helpers.cli import refused
+from helpers.small_hf_models import IMAGE, KEEP, LENGTH, LONG, PATCH, save_fgclip2
 from r2d2.weights.towers import TowerOptions, import_towers
-from training.small import refused
 
 TEXTS = ["红色方块", "第3张图", "一个黑色的横条照片", "白"]
 

@@ -11,13 +11,14 @@ from PIL import Image
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 import r2d2
-from model.hf_small import PATCH, save_fgclip2, save_hf
+from helpers.cli import refused
+from helpers.runs import small_table
+from helpers.small_hf_models import PATCH, save_fgclip2, save_hf
 from r2d2.data.preprocessing import Preprocessing
 from r2d2.index.build import build_index
 from r2d2.models import load_network
 from r2d2.search.searcher import Searcher
 from r2d2.training.start import find_start
-from training.small import refused, small_table
 
 SIZES = [(40, 40), (64, 20), (13, 90), (500, 333), (6, 6), (1, 1), (2, 300), (97, 31)]  # w, h
 LIMIT = 20

@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 
 import r2d2
 from helpers.calls import watched
-from model.hf_small import IMAGE, KINDS, LENGTH, PATCH, save_hf
+from helpers.cli import call_cli
+from helpers.runs import small_table
+from helpers.small_hf_models import IMAGE, KINDS, LENGTH, PATCH, save_hf
 from model.hf_step import TEXTS, losses_of_step, without_gradient
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
@@ -23,7 +25,6 @@ from r2d2.objectives.mlm import positions_of
 from r2d2.training.pretrain import pretrain
 from r2d2.training.start import config_from, find_start
 from r2d2.weights.towers import TowerOptions, import_towers
-from training.small import call_cli, small_table
 
 MASK = {"clip": "9"}  # a vocabulary without a token for it
 

@@ -7,14 +7,15 @@ import torch
 from safetensors.torch import load_file
 
 import r2d2
-from model.hf_small import LENGTH, save_hf
+from helpers.cli import refused
+from helpers.runs import small_pairs
+from helpers.small_hf_models import LENGTH, save_hf
 from r2d2.config import make_config
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable, Text, write_table
 from r2d2.training.trainer import Trainer
 from r2d2.weights.longer_texts import TABLE, stretch_positions
 from r2d2.weights.towers import TowerOptions, import_towers
-from training.small import refused, small_pairs
 
 
 def naive(table, longest, kept):

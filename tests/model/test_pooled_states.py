@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from PIL import Image
 
 import r2d2
-from model.encoder_files import save_image_encoder, save_text_encoder
-from model.hf_small import IMAGE, save_hf
+from helpers.cli import refused
+from helpers.encoder_files import save_image_encoder, save_text_encoder
+from helpers.runs import small_config
+from helpers.small_hf_models import IMAGE, save_hf
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.pooled_states import pooled_patches, token_vectors
 from r2d2.model.r2d2 import R2D2
 from r2d2.weights.encoder_pairs import import_pair
 from r2d2.weights.towers import TowerOptions
-from training.small import refused, small_config
 
 TEXTS = ["红色方块", "白"]
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from objectives.small_step import TEXTS, batch_of, model_config
+from helpers.small_step import TEXTS, batch_of, model_config
 from r2d2.model.towers import Towers
 
 

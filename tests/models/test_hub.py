@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from model.hf_small import save_fgclip2, save_hf
-from models.hub_server import loopback_hub, run_r2d2, start_r2d2
+from helpers.cli import wait_until
+from helpers.hub_server import loopback_hub, run_r2d2, start_r2d2
+from helpers.published_weights import save_small
+from helpers.runs import small_table
+from helpers.small_hf_models import save_fgclip2, save_hf
 from r2d2.models import load
 from r2d2.weights.exporting import export_weights
-from training.small import small_table, wait_until
-from weights.published import save_small
 
 PHOTOS = Path(__file__).resolve().parents[2] / "../shared/data/flickr8k-cn/val.parquet"
 CHINESE_CLIP = "OFA-Sys/chinese-clip-vit-base-patch16"

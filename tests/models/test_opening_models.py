@@ -9,10 +9,12 @@ import pytest
 import torch
 
 import r2d2
-from models.named import DUAL, EVERY, GRAPHS, RANKING, write_model
+from helpers.cli import call_cli, refused
+from helpers.named_models import DUAL, EVERY, GRAPHS, RANKING, write_model
+from helpers.pictures import picture, png
+from helpers.runs import small_table
 from r2d2.errors import R2D2Error
 from r2d2.images.decode import read_image
-from training.small import call_cli, picture, png, refused, small_table
 
 
 class Models(dict):

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from gathering import gather_from
 
+from objectives.gathering import gather_from
 from r2d2.objectives.distill import fgd, tgd
 from r2d2.objectives.gcpr import gcpr
 from r2d2.objectives.queue import FeatureQueue

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from gathering import gather_from
 
+from objectives.gathering import gather_from
 from r2d2.objectives.gcpr import gcpr, hard_targets, positives, similarity
 
 # Pairs 0 and 1 show the same image, 1 and 3 say the same text, 4 stands alone.

@@ -5,7 +5,8 @@ import math
 
 import pytest
 import torch
-from small_step import (
+
+from helpers.small_step import (
     ALIKE,
     CONTEXT,
     KEYS,
@@ -17,7 +18,6 @@ from small_step import (
     model_config,
     setup,
 )
-
 from r2d2.config import make_config
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.losses import Objectives, StepContext

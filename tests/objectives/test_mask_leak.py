@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from small_step import CONTEXT, MASK, SPECIAL, TEXTS, batch_of, setup
 from torch import nn
 
 from helpers.calls import watched
+from helpers.small_step import CONTEXT, MASK, SPECIAL, TEXTS, batch_of, setup
 from r2d2.config import ObjectiveConfig
 from r2d2.model.encoded_states import EncodedStates
 from r2d2.model.r2d2 import R2D2

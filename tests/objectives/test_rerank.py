@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 import torch
-from small_step import CONTEXT, batch_of, setup
 
+from helpers.cli import refused
+from helpers.runs import small_config, small_table
+from helpers.small_step import CONTEXT, batch_of, setup
 from r2d2.objectives.gcpr import positives
 from r2d2.objectives.listwise import as_blocks, block_pairs, diagonal_blocks
 from r2d2.objectives.rerank import judged_pairs, rerank
 from r2d2.training.pretrain import pretrain
-from training.small import refused, small_config, small_table
 
 # Two blocks of three: in the first one image stands twice, in the second one text three times.
 KEYS = torch.tensor([[1, 21], [1, 22], [3, 23], [4, 24], [5, 24], [6, 24]])

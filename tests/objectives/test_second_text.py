@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from small_step import CONTEXT, KEYS, TEXTS, batch_of, second_texts, setup
 
+from helpers.small_step import CONTEXT, KEYS, TEXTS, batch_of, second_texts, setup
 from r2d2.config import make_config
 from r2d2.objectives.batch import Denominators, Features, SecondTextFeatures
 from r2d2.objectives.contrast import contrast_losses

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from gathering import gather_from
-from small_step import CONTEXT, batch_of, setup
 
+from helpers.small_step import CONTEXT, batch_of, setup
+from objectives.gathering import gather_from
 from r2d2.config import make_config
 from r2d2.errors import R2D2Error
 from r2d2.objectives.sigmoid import sigmoid_contrast

@@ -5,14 +5,15 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from small_step import CONTEXT, batch_of, setup
 
+from helpers.cli import refused
+from helpers.runs import small_config
+from helpers.small_step import CONTEXT, batch_of, setup
 from r2d2.objectives.distill import tgd
 from r2d2.objectives.gcpr import gcpr, positives
 from r2d2.objectives.queue import FeatureQueue
 from r2d2.objectives.second_text import softmax_contrast
 from r2d2.objectives.unlabelled import Unlabelled, nearer_than_own
-from training.small import refused, small_config
 
 KEYS = torch.tensor([[7, 10], [7, 11], [8, 12], [9, 11], [5, 13]])
 MATCHES = positives(KEYS, KEYS)

@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from small_step import CONTEXT, MASK, TERMS, batch_of, setup
 
+from helpers.small_step import CONTEXT, MASK, TERMS, batch_of, setup
 from r2d2.keyed import Draw, uniform
 
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from small_step import CONTEXT, setup
-from test_distill import filled, naive_tgd
-from test_gcpr import KEYS
-from test_gcpr import naive as naive_gcpr
 
+from helpers.small_step import CONTEXT, setup
+from objectives.test_distill import filled, naive_tgd
+from objectives.test_gcpr import KEYS
+from objectives.test_gcpr import naive as naive_gcpr
 from r2d2.config import make_config
 from r2d2.errors import R2D2Error
 from r2d2.objectives.batch import Denominators, Features, TeacherFeatures

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.small import small_model
+from helpers.searchers import small_model
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,11 @@ import json
 
 from PIL import Image
 
-from photo_folder.helpers import counts, draw, embedded_pictures, rows, start, vectors
+from helpers.cli import refused
+from helpers.photo_folders import counts, draw, embedded_pictures, rows, start, vectors
+from helpers.pictures import picture
 from r2d2.index.layout import open_lance, texts_uri
 from r2d2.search.searcher import Searcher
-from training.small import picture, refused
 
 
 def texts(opened):

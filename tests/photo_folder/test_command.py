@@ -6,11 +6,13 @@ import urllib.request
 
 import pytest
 
-from photo_folder.helpers import draw
+from helpers.cli import call_cli, start_cli
+from helpers.photo_folders import draw
+from helpers.pictures import picture, png
+from helpers.runs import contents, small_table
 from r2d2.data.emoji import emoji_pairs
 from r2d2.index.gallery.notes import EMOJI_ONLY
 from r2d2.table import Pair, Text, write_table
-from training.small import call_cli, contents, picture, png, small_table, start_cli
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from photo_folder.helpers import draw, start
+from helpers.photo_folders import draw, start
+from helpers.pictures import picture
+from helpers.searchers import running, small_searcher
 from r2d2.search.searcher import Searcher
 from r2d2.search.serve.server import create_app
-from search.small import running, small_searcher
-from training.small import picture
 
 OUT = Path(__file__).resolve().parents[2] / "tmp" / "out"
 

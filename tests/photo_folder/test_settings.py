@@ -7,12 +7,14 @@ import sys
 
 import pytest
 
-from photo_folder.helpers import counts, draw, rows, start, vectors
+from helpers.cli import refused
+from helpers.photo_folders import counts, draw, rows, start, vectors
+from helpers.pictures import picture
+from helpers.runs import contents, small_table
 from r2d2.images.decode import decode_image
 from r2d2.inputs.picture_listing import list_pictures
 from r2d2.photo_folder.estimate import estimate, folder_size, size_in_words
 from r2d2.photo_folder.settings import is_picture_folder, table_folder
-from training.small import contents, picture, refused, small_table
 
 SYSTEM_FOLDERS = (".git/lfs", "@eaDir", ".thumbnails", "sub/.picasaoriginals", "__MACOSX")
 

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from helpers.calls import watched
-from photo_folder.helpers import (
+from helpers.cli import call_cli, refused, start_cli, wait_until
+from helpers.photo_folders import (
     counts,
     draw,
     embedded_pictures,
@@ -22,6 +23,9 @@ from photo_folder.helpers import (
     touch,
     vectors,
 )
+from helpers.pictures import picture, png
+from helpers.runs import contents
+from helpers.searchers import reading_model, small_model
 from r2d2.errors import R2D2Error
 from r2d2.files import sole_process
 from r2d2.images.decode import HEIF_EXTRA, decode_image
@@ -33,8 +37,6 @@ from r2d2.photo_folder.open import open_folder
 from r2d2.photo_folder.rows import MODIFIED
 from r2d2.photo_folder.settings import LOCK, TABLE
 from r2d2.search.serve.pictures import Thumbnails
-from search.small import reading_model, small_model
-from training.small import call_cli, contents, picture, png, refused, start_cli, wait_until
 
 NAMES = ("a.png", "2019/b.png", "2019/summer/c.png", "海边/日落.png", "d.PNG")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.small import running, small_searcher
+from helpers.searchers import running, small_searcher
 
 
 @pytest.fixture(scope="module")

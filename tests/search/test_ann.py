@@ -11,6 +11,7 @@ import pytest
 from safetensors import safe_open
 from typer.testing import CliRunner
 
+from helpers.cli import refused
 from r2d2.cli import app
 from r2d2.index.calibration import Calibration, Gumbel, PictureChance, store_calibration
 from r2d2.index.gallery import table as table_gallery
@@ -38,7 +39,6 @@ from r2d2.index.vectors.table import VectorTable
 from r2d2.saved_model import shipped_folder
 from r2d2.table import SCHEMA
 from r2d2.tokenizer import key_hash, text_key
-from training.small import refused
 
 WIDTH = 16
 

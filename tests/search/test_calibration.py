@@ -10,6 +10,9 @@ from fastapi.testclient import TestClient
 
 from benchmarks.answerable_queries import NO_ANSWER
 from benchmarks.everyday_search import read_queries
+from helpers.pictures import picture, png
+from helpers.runs import small_table
+from helpers.searchers import TEXTS, reading_model, small_gallery, small_model
 from r2d2.index import calibrate as calibrating
 from r2d2.index.build import build_index
 from r2d2.index.calibrate import calibrate, unrelated_texts
@@ -34,8 +37,6 @@ from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from r2d2.search.serve.server import create_app
 from r2d2.table import Pair, Text, append_table
-from search.small import TEXTS, reading_model, small_gallery, small_model
-from training.small import picture, png, small_table
 
 
 @pytest.fixture(scope="module")

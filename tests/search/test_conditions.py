@@ -4,15 +4,16 @@ import lance
 import numpy as np
 import pytest
 
+from helpers.cli import refused
+from helpers.pictures import picture, png
+from helpers.searchers import TEXTS, small_model
 from r2d2.index import table_texts
 from r2d2.index.build import build_index
 from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 from r2d2.index.layout import texts_uri
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, Text, append_table, write_table
-from search.small import TEXTS, small_model
 from search.test_server import form, serving
-from training.small import picture, png, refused
 
 COUNT = 14
 # Of each image: its own text, and for some "Shared" in several forms that count as one.

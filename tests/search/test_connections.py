@@ -12,8 +12,8 @@ import pytest
 from uvicorn.protocols import utils
 from uvicorn.protocols.http import h11_impl
 
+from helpers.searchers import TEXTS, running, small_searcher
 from r2d2.search.searcher import Searcher
-from search.small import TEXTS, running, small_searcher
 
 HALF = b"POST /search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nX-Slow: "
 SLOW = HALF + b"1\r\nContent-Length: 100\r\n\r\n{"

@@ -4,11 +4,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from helpers.cli import refused
+from helpers.pictures import picture
+from helpers.runs import name, small_table
+from helpers.searchers import small_model
 from r2d2.index.build import build_index
 from r2d2.index.export import export_vectors
 from r2d2.search.searcher import Searcher
-from search.small import small_model
-from training.small import name, picture, refused, small_table
 
 
 @pytest.fixture(scope="module")

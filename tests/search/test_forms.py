@@ -6,11 +6,11 @@ import logging
 
 import pytest
 
+from helpers.pictures import picture, png
+from helpers.searchers import TEXTS, small_searcher
 from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.server import create_app
-from search.small import TEXTS, small_searcher
 from search.test_server import AS_JSON, problem, serving
-from training.small import picture, png
 
 
 @pytest.fixture(scope="module")

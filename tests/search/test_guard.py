@@ -5,12 +5,12 @@ import logging
 
 import pytest
 
+from helpers.cli import call_cli
+from helpers.searchers import small_searcher
 from r2d2.errors import R2D2Error
 from r2d2.search.serve.config import ServeConfig, own_names
 from r2d2.search.serve.guard import is_own
-from search.small import small_searcher
 from search.test_server import problem, serving
-from training.small import call_cli
 
 
 @pytest.fixture(scope="module")

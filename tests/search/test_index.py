@@ -10,6 +10,10 @@ import pytest
 import torch
 
 from helpers.calls import PowerCutError, watched
+from helpers.cli import refused, start_cli, wait_until
+from helpers.pictures import picture, png
+from helpers.runs import contents, name, small_pairs, small_table
+from helpers.searchers import TEXTS, small_gallery, small_model
 from r2d2.corpus.runner import Runner
 from r2d2.index import build as index
 from r2d2.index import embed
@@ -29,18 +33,6 @@ from r2d2.index.layout import (
 from r2d2.index.vectors.build_approximate import build_ann
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, Text, append_table, write_table
-from search.small import TEXTS, small_gallery, small_model
-from training.small import (
-    contents,
-    name,
-    picture,
-    png,
-    refused,
-    small_pairs,
-    small_table,
-    start_cli,
-    wait_until,
-)
 
 
 @pytest.fixture(scope="module")

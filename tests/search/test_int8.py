@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from helpers.cli import call_cli, refused
+from helpers.runs import small_config, small_pairs, small_table
 from r2d2.index.build import _with_scales, build_index
 from r2d2.index.export import export_vectors
 from r2d2.index.layout import (
@@ -23,7 +25,6 @@ from r2d2.index.vectors.exact import MemoryVectors, from_int8, scales_of, to_int
 from r2d2.search.searcher import Searcher
 from r2d2.table import PairsTable, write_table
 from r2d2.training.pretrain import pretrain
-from training.small import call_cli, refused, small_config, small_pairs, small_table
 
 
 def unit(n, d=24, seed=0):

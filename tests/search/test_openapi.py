@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.small import running, small_searcher
+from helpers.searchers import running, small_searcher
 
 CHECKS = ",".join((
     "not_a_server_error", "status_code_conformance", "content_type_conformance",

@@ -2,9 +2,9 @@
 
 import pytest
 
+from helpers.pictures import picture, png
+from helpers.searchers import COUNT, TEXTS, running, small_searcher
 from search.browsing import ask, give, rows, settled, upload
-from search.small import COUNT, TEXTS, running, small_searcher
-from training.small import picture, png
 
 KEY = "0123456789abcdef"
 

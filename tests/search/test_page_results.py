@@ -6,13 +6,13 @@ import re
 import pytest
 from PIL import Image
 
+from helpers.pictures import picture, png
+from helpers.searchers import TEXTS, running, small_gallery, small_model, small_searcher
 from r2d2.index.build import build_index
 from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, Text, write_table
 from search.browsing import ask, keep, rows, settled, shown, upload
-from search.small import TEXTS, running, small_gallery, small_model, small_searcher
-from training.small import picture, png
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from helpers.searchers import TEXTS, small_searcher
 from r2d2.errors import R2D2Error
 from r2d2.index.text.reading import read_query
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
-from search.small import TEXTS, small_searcher
 
 
 @pytest.fixture(scope="module")

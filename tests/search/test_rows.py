@@ -6,7 +6,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 import r2d2
-from photo_folder.helpers import draw
+from helpers.photo_folders import draw
+from helpers.pictures import picture, png
+from helpers.searchers import COUNT, TEXTS, small_model, small_searcher
 from r2d2.index.build import build_index
 from r2d2.index.gallery import conditions
 from r2d2.index.gallery.conditions import Range, condition_of
@@ -17,8 +19,6 @@ from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.examples import choose_examples, everyday_texts
 from r2d2.search.serve.server import create_app
 from r2d2.table import Pair, Text, write_table
-from search.small import COUNT, TEXTS, small_model, small_searcher
-from training.small import picture, png
 
 
 @contextlib.contextmanager

@@ -6,13 +6,15 @@ import logging
 import pytest
 from PIL import Image
 
+from helpers.cli import call_cli, start_cli
+from helpers.pictures import picture, png
+from helpers.runs import small_table
+from helpers.searchers import TEXTS, small_model, small_searcher
 from r2d2.index.gallery.emoji import INDEX, EmojiGallery, emoji_character, emoji_file, emoji_name
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.search import batch_search
 from r2d2.search.display import as_table
 from r2d2.search.query import SearchQuery
-from search.small import TEXTS, small_model, small_searcher
-from training.small import call_cli, picture, png, small_table, start_cli
 
 
 @pytest.fixture

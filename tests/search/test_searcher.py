@@ -4,11 +4,19 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.cli import refused
+from helpers.pictures import picture
+from helpers.searchers import (
+    COUNT,
+    TEXTS,
+    naive_ranking,
+    small_gallery,
+    small_model,
+    small_searcher,
+)
 from r2d2.errors import R2D2Error
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
-from search.small import COUNT, TEXTS, naive_ranking, small_gallery, small_model, small_searcher
-from training.small import picture, refused
 
 
 @pytest.fixture(scope="module")

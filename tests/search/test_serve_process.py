@@ -10,11 +10,13 @@ import pytest
 
 from benchmarks.serve_load import TEXTS as EMOJI_TEXTS
 from benchmarks.serve_load import attack
+from helpers.cli import call_cli, start_cli
+from helpers.pictures import picture, png
+from helpers.runs import small_table
+from helpers.searchers import TEXTS, empty_searcher, small_model
 from r2d2.index.build import build_index
 from r2d2.pretrained import WEIGHTS
 from r2d2.saved_model import shipped_folder
-from search.small import TEXTS, empty_searcher, small_model
-from training.small import call_cli, picture, png, small_table, start_cli
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,9 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from helpers.calls import watched
+from helpers.pictures import picture, png
+from helpers.runs import small_pairs
+from helpers.searchers import COUNT, TEXTS, empty_searcher, small_model, small_searcher
 from r2d2.errors import R2D2Error
 from r2d2.index.build import build_index
 from r2d2.search.searcher import Searcher
@@ -26,8 +29,6 @@ from r2d2.search.serve.model_thread import Busy
 from r2d2.search.serve.pictures import Thumbnails
 from r2d2.search.serve.server import _listen, create_app
 from r2d2.table import Pair, Text, write_table
-from search.small import COUNT, TEXTS, empty_searcher, small_model, small_searcher
-from training.small import picture, png, small_pairs
 
 BASE = "http://127.0.0.1"
 FORM = "multipart/form-data"

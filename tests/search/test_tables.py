@@ -8,15 +8,16 @@ import pytest
 from fastapi.testclient import TestClient
 
 from helpers.calls import cut_at
-from photo_folder.helpers import draw
+from helpers.cli import call_cli
+from helpers.photo_folders import draw
+from helpers.runs import small_table
+from helpers.searchers import COUNT, TEXTS, small_gallery, small_model
 from r2d2.errors import R2D2Error
 from r2d2.index.build import build_index
 from r2d2.search.searcher import Searcher
 from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.server import create_app, serve
 from r2d2.search.serve.tables import served_paths, table_names
-from search.small import COUNT, TEXTS, small_gallery, small_model
-from training.small import call_cli, small_table
 
 BASE = "http://127.0.0.1"
 

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import r2d2
 from helpers.calls import watched
+from helpers.cli import refused
+from helpers.runs import contents, small_config, small_table
 from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.losses import Objectives
@@ -21,7 +23,6 @@ from r2d2.tokenizer import Tokenizer
 from r2d2.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from r2d2.training.optimizer import make_optimizer
 from r2d2.training.trainer import Trainer
-from training.small import contents, refused, small_config, small_table
 
 
 @pytest.fixture(scope="module")

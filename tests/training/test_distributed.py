@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from helpers.runs import small_table
 from r2d2.training.distributed import ALONE, World, world
-from training.small import small_table
 from training.two import (
     TEXTS,
     VARIANTS,

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from helpers.runs import small_config, small_table
 from r2d2.data.emoji import emoji_pairs
 from r2d2.evaluation.dataset import EvaluationSet
 from r2d2.evaluation.evaluate import evaluate
@@ -15,7 +16,6 @@ from r2d2.tokenizer import Tokenizer
 from r2d2.training.log import read_history
 from r2d2.training.pretrain import pretrain
 from r2d2.training.trainer import Trainer
-from training.small import small_config, small_table
 
 EMOJI = 64
 LEARNING = (

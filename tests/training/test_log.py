@@ -6,10 +6,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from helpers.calls import PowerCutError
+from helpers.runs import small_config, small_table
 from r2d2.training.log import RunLog, read_history
 from r2d2.training.pretrain import pretrain
 from r2d2.training.schedule import learning_rate
-from training.small import small_config, small_table
 
 ALWAYS = {"loss/total", "lr", "temperature", "grad_norm", "pairs_per_second"}
 LOSSES = {

@@ -8,8 +8,12 @@ from safetensors.torch import load_file
 
 import r2d2
 from helpers.calls import PowerCutError
+from helpers.cli import refused
+from helpers.named_models import write_model
+from helpers.pictures import picture
+from helpers.published_weights import save_small
+from helpers.runs import small_table, tensors
 from helpers.steps import measurements
-from models.named import write_model
 from r2d2.config import TrainConfig, make_config, make_tuning_config
 from r2d2.finetune import finetune, tuning_config, tuning_start
 from r2d2.models import load_network
@@ -18,8 +22,6 @@ from r2d2.training.lora import add_lora, merged
 from r2d2.training.pretrain import pretrain
 from r2d2.used_settings import check_used
 from r2d2.weights.towers import TowerOptions, import_towers
-from training.small import picture, refused, small_table, tensors
-from weights.published import save_small
 
 RANK = 3
 CONFIG = TrainConfig(lora_rank=RANK, lora_alpha=2.0 * RANK)

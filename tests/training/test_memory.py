@@ -5,6 +5,8 @@ import copy
 import pytest
 import torch
 
+from helpers.cli import refused
+from helpers.runs import small_config, small_settings, small_table
 from r2d2.config import make_config
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.batch import StepContext, TrainingBatch
@@ -19,7 +21,6 @@ from r2d2.training.memory import (
     memory_errors,
 )
 from r2d2.training.trainer import Trainer
-from training.small import refused, small_config, small_settings, small_table
 
 
 def step(model, config):

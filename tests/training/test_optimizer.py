@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.runs import small_config
 from r2d2.errors import R2D2Error
 from r2d2.model.r2d2 import R2D2
 from r2d2.objectives.momentum import teacher_of, update_teacher
 from r2d2.training.checkpoint import restore_optimizer
 from r2d2.training.optimizer import make_optimizer
-from training.small import small_config
 
 
 def decayed_by_role(model):

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from helpers.cli import call_cli
+from helpers.runs import SETTINGS, small_config, small_table
 from r2d2.config import SystemConfig, TrainConfig, make_tuning_config
 from r2d2.finetune import finetune
 from r2d2.training.preflight import held_back, idle_parts, path, warnings
 from r2d2.training.pretrain import pretrain
 from r2d2.training.schedule import learning_rate
-from training.small import SETTINGS, call_cli, small_config, small_table
 
 FINE = TrainConfig(batch_size=8, warmup_steps=4, lr=1e-3)
 

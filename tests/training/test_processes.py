@@ -9,19 +9,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from helpers.cli import call_cli, refused, start_cli, wait_until
+from helpers.runs import history, logged, small_config, small_settings, small_table
 from r2d2.training.checkpoint import latest_checkpoint
 from r2d2.training.pretrain import pretrain
-from training.small import (
-    call_cli,
-    history,
-    logged,
-    refused,
-    small_config,
-    small_settings,
-    small_table,
-    start_cli,
-    wait_until,
-)
 
 # Ranking that begins on the way: there are parameters without a gradient, and then with one.
 LATE = ("objectives.ranking_from=0.2", "train.checkpoint_every=4")

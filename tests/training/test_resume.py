@@ -11,21 +11,14 @@ from functools import partial
 import pytest
 
 from helpers.calls import PowerCutError
+from helpers.cli import refused
+from helpers.runs import assert_same_run, contents, history, small_config, small_table, tensors
 from helpers.steps import endless_loss, power_cut
 from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
 from r2d2.models import load
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import pretrain
 from r2d2.training.signals import signals
-from training.small import (
-    assert_same_run,
-    contents,
-    history,
-    refused,
-    small_config,
-    small_table,
-    tensors,
-)
 
 # What draws numbers, or keeps a state, besides the weights: all of it must come back.
 MORE = ("model.dropout=0.1", "train.cache_mb=0", "train.source_shares={title: 1, query: 3}")

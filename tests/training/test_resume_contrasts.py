@@ -3,9 +3,9 @@
 import pytest
 
 from helpers.calls import PowerCutError
+from helpers.runs import assert_same_run, history, small_config, small_table
 from r2d2.models import load
 from r2d2.training.pretrain import pretrain
-from training.small import assert_same_run, history, small_config, small_table
 
 TAUGHT = ("objectives.list_size=4", "objectives.weight_rerank=0.5")
 OBJECTIVES = {

@@ -5,21 +5,13 @@ import shutil
 
 import pytest
 
+from helpers.cli import refused
+from helpers.pictures import picture, png
+from helpers.runs import assert_same_run, contents, name, small_config, small_pairs, small_table
 from r2d2.settings import RENAMED
 from r2d2.table import Pair, Text, write_table
 from r2d2.training.pretrain import pretrain
 from r2d2.training.run_folder import check_folder, remember, saved_run, saved_summary
-from training.small import (
-    assert_same_run,
-    contents,
-    name,
-    picture,
-    png,
-    refused,
-    small_config,
-    small_pairs,
-    small_table,
-)
 
 SHORT = ("train.epochs=1", "model.cross_layers=0")
 

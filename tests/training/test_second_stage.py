@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from helpers.cli import refused, start_cli
+from helpers.pictures import SIDE
+from helpers.runs import assert_same_run, history, small_config, small_settings, small_table
 from r2d2.ablation.speed import kinds_of_steps
 from r2d2.config import ObjectiveConfig, TrainConfig
 from r2d2.data.loader import LoaderSettings, PairsLoader
@@ -20,16 +23,6 @@ from r2d2.training.distributed import ALONE
 from r2d2.training.mining import NearPairs, blocks, near_pairs, nearest
 from r2d2.training.pretrain import pretrain
 from r2d2.training.trainer import Trainer
-from training.small import (
-    SIDE,
-    assert_same_run,
-    history,
-    refused,
-    small_config,
-    small_settings,
-    small_table,
-    start_cli,
-)
 from training.test_processes import assert_alike
 
 # 23 steps: 10 of the towers alone, then 13 of the cross encoders on 3 stretches or more

@@ -2,11 +2,12 @@
 
 import pytest
 
+from helpers.cli import refused
+from helpers.runs import history, small_config, small_pairs, tensors
 from r2d2.config import make_config
 from r2d2.errors import R2D2Error
 from r2d2.table import write_table
 from r2d2.training.pretrain import pretrain
-from training.small import history, refused, small_config, small_pairs, tensors
 
 
 def test_rows_of_several_splits_are_trained_on_as_if_they_were_one(tmp_path):

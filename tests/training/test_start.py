@@ -9,20 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers.calls import PowerCutError
+from helpers.cli import call_cli, refused
+from helpers.runs import SETTINGS, assert_same_run, contents, name, small_config, small_table
 from r2d2.config import make_config, make_tuning_config
 from r2d2.finetune import finetune
 from r2d2.models import load
 from r2d2.training.pretrain import pretrain
-from training.small import (
-    SETTINGS,
-    assert_same_run,
-    call_cli,
-    contents,
-    name,
-    refused,
-    small_config,
-    small_table,
-)
 
 TRAIN = tuple(s for s in SETTINGS if not s.startswith("model."))
 SHORT = (*TRAIN, "train.epochs=2", "train.checkpoint_every=1000")

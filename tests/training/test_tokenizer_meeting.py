@@ -2,10 +2,10 @@
 
 import pytest
 
+from helpers.runs import small_config, small_table
 from r2d2.table import PairsTable
 from r2d2.training.pretrain import run_tokenizer
 from r2d2.training.run_folder import TOKENIZER
-from training.small import small_config, small_table
 
 
 class Meeting:

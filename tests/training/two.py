@@ -11,10 +11,11 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.multiprocessing as mp
-from small_step import CONTEXT, CONTRASTS, batch_of, second_texts, setup
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
+from helpers.runs import small_config
+from helpers.small_step import CONTEXT, CONTRASTS, batch_of, second_texts, setup
 from helpers.steps import endless_loss
 from r2d2.config import TrainConfig
 from r2d2.errors import R2D2Error
@@ -26,7 +27,6 @@ from r2d2.training.optimizer import make_optimizer
 from r2d2.training.pretrain import pretrain
 from r2d2.training.sharding import average_uncut, clip_gradients, full, gathered, is_cut, shard
 from r2d2.training.step import Passes, Step, backward, leaves_unused, spread
-from training.small import small_config
 
 TEXTS = [[7, 9, 11, 7], [8, 8], [12, 13, 14, 15, 16, 17, 18], [8, 8], [19], [], [20, 21], [9, 22]]
 KEYS = [[1, 21], [1, 22], [3, 23], [4, 22], [5, 25], [6, 26], [7, 27], [3, 21]]

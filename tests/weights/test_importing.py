@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from helpers.published_weights import HEADS, IMAGE, PATCH, TOKENS, VOCAB, save_small, write_vocab
 from r2d2.config import ModelConfig
 from r2d2.errors import R2D2Error
 from r2d2.models import load
@@ -14,7 +15,6 @@ from r2d2.weights.exporting import export_weights
 from r2d2.weights.importing import import_weights
 from r2d2.weights.layout import ImportOptions
 from r2d2.weights.layouts import kinds
-from weights.published import HEADS, IMAGE, PATCH, TOKENS, VOCAB, save_small, write_vocab
 
 CLIP_LIKE = {"vision": {"pooled_norm": True}, "projection_bias": False}
 HEAD_WISHES = {"vision_heads": HEADS, "text_heads": HEADS}

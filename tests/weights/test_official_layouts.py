@@ -5,14 +5,7 @@ import argparse
 import pytest
 import torch
 
-from r2d2.errors import R2D2Error
-from r2d2.models import load
-from r2d2.tokenizer import SPECIAL_TOKENS, Tokenizer
-from r2d2.weights.exporting import export_weights
-from r2d2.weights.importing import import_weights
-from r2d2.weights.layout import ImportOptions
-from weights import official_forward
-from weights.published import (
+from helpers.published_weights import (
     EMBED,
     HEADS,
     IMAGE,
@@ -24,6 +17,13 @@ from weights.published import (
     save_small,
     write_vocab,
 )
+from r2d2.errors import R2D2Error
+from r2d2.models import load
+from r2d2.tokenizer import SPECIAL_TOKENS, Tokenizer
+from r2d2.weights.exporting import export_weights
+from r2d2.weights.importing import import_weights
+from r2d2.weights.layout import ImportOptions
+from weights import official_forward
 
 JOINT_LAYERS = 3
 INNER = 4 * WIDTH

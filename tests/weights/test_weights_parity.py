@@ -6,14 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from r2d2.config import ModelConfig
-from r2d2.models import load
-from r2d2.tokenizer import SPECIAL_TOKENS
-from r2d2.weights.exporting import export_weights
-from r2d2.weights.importing import import_weights
-from r2d2.weights.layout import ImportOptions
-from r2d2.weights.towers import TowerOptions, import_towers
-from weights.published import (
+from helpers.published_weights import (
     EMBED,
     HEADS,
     IMAGE,
@@ -27,6 +20,13 @@ from weights.published import (
     spread,
     write_vocab,
 )
+from r2d2.config import ModelConfig
+from r2d2.models import load
+from r2d2.tokenizer import SPECIAL_TOKENS
+from r2d2.weights.exporting import export_weights
+from r2d2.weights.importing import import_weights
+from r2d2.weights.layout import ImportOptions
+from r2d2.weights.towers import TowerOptions, import_towers
 
 transformers = pytest.importorskip(
     "transformers", reason="transformers is not installed: pip install transformers"

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from helpers.cli import refused
 from r2d2.errors import R2D2Error
 from r2d2.weights.files import choose_weights
 from r2d2.weights.pickles import load_pickled
 from r2d2.weights.source import open_source
-from training.small import refused
 
 
 class Evil:

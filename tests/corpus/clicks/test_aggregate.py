@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logs import FORMATS, read_sums, silent, write_log
 
+from helpers.click_logs import FORMATS, read_sums, silent, write_log
 from r2d2.corpus.clicks.aggregate import aggregate, block_rows
 from r2d2.corpus.clicks.buckets import read_layout
 from r2d2.corpus.clicks.engine import open_database

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from corpus.builds import NO_DEDUP, SETTINGS, jpeg, scene
+from helpers.corpus_builds import NO_DEDUP, SETTINGS, jpeg, scene
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
 from r2d2.inputs.ids import content_id

@@ -8,8 +8,9 @@ import lance
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from logs import FORMATS, read_sums, silent, write_log
 
+from helpers.cli import call_cli
+from helpers.click_logs import FORMATS, read_sums, silent, write_log
 from r2d2.corpus.clicks import lines
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.log import find_logs, plan, read_piece
@@ -19,7 +20,6 @@ from r2d2.corpus.runner import Runner
 from r2d2.errors import R2D2Error
 from r2d2.inputs import lines as input_lines
 from r2d2.inputs.dropped_rows import DroppedRows
-from training.small import call_cli
 
 ROWS = [
     {"url": f"http://a/{n}.jpg", "query": f"猫 {n}", "impressions": str(n + 1), "clicks": "1"}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from logs import write_log
 
-from corpus.builds import SCENES, SETTINGS
+from helpers.cli import call_cli
+from helpers.click_logs import write_log
+from helpers.corpus_builds import SCENES, SETTINGS
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
 from r2d2.table import PairsTable
-from training.small import call_cli
 
 RED, BLUE = "红色的汽车", "蓝色的汽车"
 

@@ -4,8 +4,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logs import silent, write_bucket
 
+from helpers.click_logs import silent, write_bucket
 from r2d2.corpus.clicks.buckets import BucketLayout, write_layout
 from r2d2.corpus.clicks.checks import INLINE
 from r2d2.corpus.clicks.ctr import Prior, fit_prior, read_prior, score, write_prior

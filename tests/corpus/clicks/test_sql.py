@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 import sqlglot
 
-from corpus.builds import SCENES, SETTINGS
+from helpers.cli import call_cli
+from helpers.corpus_builds import SCENES, SETTINGS
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.clicks.sql import DIALECTS, log_statement
 from r2d2.corpus.config import make_corpus_config
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable
-from training.small import call_cli
 
 NAMES = ("path", "query", "impressions", "clicks", "title", "position")
 ROWS = [

@@ -4,8 +4,8 @@ import io
 import json
 
 import pytest
-from logs import silent
 
+from helpers.click_logs import silent
 from r2d2.corpus.clicks import text_cuts
 from r2d2.corpus.clicks.log import plan, read_piece
 from r2d2.corpus.clicks.text_cuts import cut_texts, find_cuts, open_cut

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpus.logs import silent, write_bucket
+from helpers.click_logs import silent, write_bucket
 from r2d2.corpus.clicks.buckets import BucketLayout, write_layout
 from r2d2.corpus.clicks.checks import EXAMINED_UNIT, INLINE
 from r2d2.corpus.clicks.ctr import Prior, smoothed

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 

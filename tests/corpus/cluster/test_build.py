@@ -5,9 +5,9 @@ from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
-from builds import DIRTY, SCENES, SETTINGS, TINTED, built, tinted, write_log
-from colours import Colours
 
+from helpers.colour_model import Colours
+from helpers.corpus_builds import DIRTY, SCENES, SETTINGS, TINTED, built, tinted, write_log
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.cluster.connection import alive_nodes
 from r2d2.corpus.config import make_corpus_config

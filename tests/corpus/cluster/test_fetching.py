@@ -6,9 +6,9 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_server import here, serving
 
-from corpus.logs import silent
+from helpers.click_logs import silent
+from helpers.image_server import here, serving
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.by_host import fetch_by_host
 from r2d2.corpus.fetching.failures import FAILURES_FILE

@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from cluster_jobs import Begun, Exit, KeepsCount, Square, Unwritable, Whereabouts
 
-from corpus.logs import silent
+from corpus.cluster_jobs import Begun, Exit, KeepsCount, Square, Unwritable, Whereabouts
+from helpers.click_logs import silent
 from r2d2.corpus.cluster import connection
 from r2d2.corpus.cluster.connection import check_nodes
 from r2d2.corpus.runner import REPEATED, Runner, map_jobs, start
@@ -149,12 +149,12 @@ def test_a_process_that_ends_is_one_line():
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from cluster_jobs import Begun\n"
+        "from corpus.cluster_jobs import Begun\n"
         "from r2d2.corpus.runner import Runner, map_jobs\n"
         "jobs = [{'number': str(n)} for n in range(2)]\n"
         "map_jobs(Begun(sys.argv[1]), jobs, Runner(2), 'jobs', lambda *a: None)\n"
     )
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(__file__).parents[2])
     process = subprocess.Popen([sys.executable, "-c", code, tmp_path, tests])
     wait = threading.Event()
     while len(begun := list(tmp_path.glob("begun-*"))) < 2:

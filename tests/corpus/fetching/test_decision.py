@@ -6,14 +6,14 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
-from image_server import fetch, serving
 
-from corpus.builds import SETTINGS
+from helpers.cli import call_cli
+from helpers.corpus_builds import SETTINGS
+from helpers.image_server import fetch, serving
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.failures import FAILURES_FILE
 from r2d2.corpus.fetching.store import shards
 from r2d2.table import PairsTable
-from training.small import call_cli
 
 PLAIN = FetchConfig(
     allow_private=("photos.test",), backoff_s=0.01, retries=0, timeout_s=30, user_agent="r2d2/1"

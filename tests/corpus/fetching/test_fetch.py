@@ -15,10 +15,10 @@ import tracemalloc
 
 import pyarrow.parquet as pq
 import pytest
-from image_server import ended, serving
 from pyarrow import csv
 
-from corpus.logs import silent
+from helpers.click_logs import silent
+from helpers.image_server import ended, serving
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.decision import opted_out
 from r2d2.corpus.fetching.failures import FAILURES_FILE

@@ -2,8 +2,7 @@
 
 import os
 
-from image_server import JPEG, fetch, picture, serving
-
+from helpers.image_server import JPEG, fetch, picture, serving
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.join import FetchWork
 from r2d2.corpus.fetching.store import url_id

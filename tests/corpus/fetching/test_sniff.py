@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_server import picture, png_of_size, webp_of_size
 from PIL import Image, features
 
+from helpers.image_server import picture, png_of_size, webp_of_size
 from r2d2.corpus.fetching.outcome import Cause, FetchFailed
 from r2d2.corpus.fetching.sniff import image_size
 

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_server import ended
 
-from corpus.logs import silent
 from helpers.calls import watched
+from helpers.click_logs import silent
+from helpers.image_server import ended
 from r2d2.corpus.fetching import store as fetch_store
 from r2d2.corpus.fetching.failures import FAILURES_FILE, write_failures
 from r2d2.corpus.fetching.outcome import Cause, Outcome

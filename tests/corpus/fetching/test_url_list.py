@@ -3,15 +3,15 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_server import fetch, serving
 
-from corpus.logs import silent
+from helpers.cli import call_cli
+from helpers.click_logs import silent
+from helpers.image_server import fetch, serving
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.failures import FAILURES_FILE
 from r2d2.corpus.fetching.fetch import fetch_table
 from r2d2.corpus.fetching.store import look_up
 from r2d2.errors import R2D2Error
-from training.small import call_cli
 
 CONFIG = FetchConfig(allow_private=("*",))
 

@@ -4,8 +4,8 @@ import base64
 import json
 
 import numpy as np
-from photos import encode, noise
 
+from helpers.photographs import encode, noise
 from r2d2.corpus.config import AlignConfig
 from r2d2.corpus.images.align import EDGES, SHOWN, AlignmentSamples, together
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from logs import silent
 
+from helpers.click_logs import silent
 from r2d2.corpus.config import DedupConfig
 from r2d2.corpus.images import by_band
 from r2d2.corpus.images.by_band import find_by_band

@@ -3,9 +3,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logs import silent
-from photos import decode, encode, photographs
 
+from helpers.click_logs import silent
+from helpers.photographs import decode, encode, photographs
 from r2d2.corpus.clicks.unite import MERGE_COLUMNS
 from r2d2.corpus.config import DedupConfig, ImageConfig
 from r2d2.corpus.images.duplicates import find_duplicates

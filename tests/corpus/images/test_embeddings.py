@@ -1,8 +1,8 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from logs import silent
 
+from helpers.click_logs import silent
 from r2d2.corpus.images import embeddings
 from r2d2.corpus.images.embeddings import Embeddings, embed_images
 from r2d2.corpus.rows import IMAGE_COLUMNS, IMAGES, part_file, part_range, write_images

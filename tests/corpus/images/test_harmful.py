@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from onnx_file import write_onnx
-from photos import decode, noise, photographs
 from PIL import Image
 
+from helpers.onnx_file import write_onnx
+from helpers.photographs import decode, noise, photographs
 from r2d2.corpus.images.harmful import _opened, harmful, open_classifier
 from r2d2.errors import R2D2Error
 

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_file import write_onnx
-from photos import blank, blurred, decode, drawing, encode, noise, photographs
 from PIL import Image
 
+from helpers.onnx_file import write_onnx
+from helpers.photographs import blank, blurred, decode, drawing, encode, noise, photographs
 from r2d2.corpus.config import ImageConfig
 from r2d2.corpus.images.image_filter import MEASURED, ImageWork, look, measure
 from r2d2.corpus.images.phash import perceptual_hashes

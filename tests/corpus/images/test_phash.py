@@ -2,9 +2,9 @@ import io
 
 import numpy as np
 import pytest
-from photos import blank, decode, noise, photographs
 from PIL import Image, ImageEnhance
 
+from helpers.photographs import blank, decode, noise, photographs
 from r2d2.corpus.config import DedupConfig
 from r2d2.corpus.images.phash import perceptual_hashes
 

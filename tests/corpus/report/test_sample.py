@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.cli import call_cli
 from r2d2.corpus.config import RankConfig, SampleConfig
 from r2d2.corpus.report.sample import in_sample, numbers, sample_table, splits
 from r2d2.errors import R2D2Error
 from r2d2.table import Pair, PairsTable, Text, write_table
 from r2d2.table_queries import TableQuery, read_queries, write_queries
-from training.small import call_cli
 
 ids = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=40, unique=True)
 shares = st.floats(0, 1, exclude_min=True)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logs import silent
-from photos import encode, noise
 
+from helpers.click_logs import silent
+from helpers.photographs import encode, noise
 from r2d2.corpus.images.clusters import k_means, nearest
 from r2d2.corpus.report import stats
 from r2d2.corpus.report.report import write_corpus_report

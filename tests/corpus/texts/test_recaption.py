@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from corpus.builds import DIRTY, SETTINGS, TINTED, Colours, built, write_log
-from loopback import serving
+from helpers.cli import call_cli
+from helpers.corpus_builds import DIRTY, SETTINGS, TINTED, Colours, built, write_log
+from helpers.loopback import serving
 from r2d2.corpus.config import RecaptionConfig
 from r2d2.corpus.texts import caption_endpoint
 from r2d2.corpus.texts.caption_endpoint import CaptionStore, endpoint_url
 from r2d2.data.loader import LoaderSettings, PairsLoader
 from r2d2.errors import R2D2Error
 from r2d2.table import PairsTable
-from training.small import call_cli
 
 KEY = "sk-secret-0123456789"
 

@@ -11,7 +11,7 @@ import sys
 import threading
 from contextlib import contextmanager
 
-from loopback import serving
+from helpers.loopback import serving
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PLAIN = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}

@@ -15,8 +15,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from generated.case import refused
-from generated.files import (
+from helpers.generated.case import refused
+from helpers.generated.files import (
     Raw,
     Record,
     write_csv,
@@ -25,7 +25,9 @@ from generated.files import (
     write_lines,
     write_parquet,
 )
-from generated.values import Values
+from helpers.generated.values import Values
+from helpers.searchers import TEXTS as SEARCHED
+from helpers.searchers import small_searcher
 from r2d2.corpus.clicks.aggregate import aggregate
 from r2d2.corpus.clicks.buckets import images_of, sums_of, texts_of, with_texts
 from r2d2.corpus.clicks.log import find_logs, plan
@@ -37,8 +39,6 @@ from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.search.batch_search import BatchReport, search_many
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
-from search.small import TEXTS as SEARCHED
-from search.small import small_searcher
 
 SOURCES = ("query", "title")
 Key = tuple[str, str, str]  # address, source, text

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from generated.case import Case, Row
-from generated.entries import JSON_FAULTS
-from generated.files import Raw, Record, write_csv, write_jsonl, write_parquet
-from generated.listed import given_folder
-from generated.photos import Photos, broken, picture
-from generated.values import BAD_SPLITS, Values
+from helpers.generated.case import Case, Row
+from helpers.generated.entries import JSON_FAULTS
+from helpers.generated.files import Raw, Record, write_csv, write_jsonl, write_parquet
+from helpers.generated.listed import given_folder
+from helpers.generated.photos import Photos, broken, picture
+from helpers.generated.values import BAD_SPLITS, Values
 from r2d2.corpus.fetching.outcome import Cause, Outcome
 from r2d2.corpus.fetching.store import ShardWriter, url_id
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from generated.case import Case, Row
-from generated.files import write_lines
-from generated.listed import given_folder
-from generated.photos import Photo, Photos
-from generated.values import Values
+from helpers.generated.case import Case, Row
+from helpers.generated.files import write_lines
+from helpers.generated.listed import given_folder
+from helpers.generated.photos import Photo, Photos
+from helpers.generated.values import Values
 
 
 @dataclass(frozen=True)

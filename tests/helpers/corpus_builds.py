@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from colours import Colours as Colours
 from PIL import Image, ImageFilter
 
+from helpers.colour_model import Colours as Colours
 from r2d2.corpus.build import build_corpus
 from r2d2.corpus.config import make_corpus_config
 from r2d2.table import PairsTable

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from helpers.pictures import picture, png
 from r2d2.index.layout import VECTOR, open_lance
 from r2d2.model.vit import ViT
 from r2d2.photo_folder.open import open_folder
 from r2d2.photo_folder.settings import FolderOptions
-from training.small import picture, png
 
 
 def draw(folder, names, first=0):

@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import Image
 
-from old_table import write_old_table
+from helpers.old_table import write_old_table
+from helpers.pictures import png
 from r2d2.table import Pair, PairsTable, Text, write_table
-from training.small import png
 
 THINGS = "猫狗马鱼鸟花树车船山河云雪雨风火石草虫龙"
 PLACES = "在屋顶上|在河边的|在雪地里|在马路旁|在海滩上|在森林中|在桌子下|在阳光下|在窗台边|在夜色中"

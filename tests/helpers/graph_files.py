@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.encoders import COLOURS
+from helpers.encoders import COLOURS
 from r2d2.onnx_models.encoder_pair import LAYOUT
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from generated.case import Case, Row
-from generated.files import json_line, write_parquet
-from generated.photos import KINDS, SUFFIXES, broken, picture
-from generated.values import BAD_LABELS, BAD_SPLITS, NO_TEXTS, Values
+from helpers.generated.case import Case, Row
+from helpers.generated.files import json_line, write_parquet
+from helpers.generated.photos import KINDS, SUFFIXES, broken, picture
+from helpers.generated.values import BAD_LABELS, BAD_SPLITS, NO_TEXTS, Values
 
 HIDDEN = "hidden file passed over"
 KEPT = "json unreadable, its row is kept"

@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from deploy.graph_files import onnx_pair
-from model.hf_small import KINDS, save_fgclip2, save_hf
+from helpers.graph_files import onnx_pair
+from helpers.published_weights import save_small, small_config, spread, write_vocab
+from helpers.small_hf_models import KINDS, save_fgclip2, save_hf
 from r2d2.deploy.export import export_onnx
 from r2d2.model.r2d2 import R2D2
 from r2d2.models import load
 from r2d2.pretrained import Pretrained
 from r2d2.tokenizer import Tokenizer
 from r2d2.weights.exporting import export_weights
-from weights.published import save_small, small_config, spread, write_vocab
 
 DUAL = (*KINDS, "fgclip2", "chinese_clip_pt")  # without cross encoders
 RANKING = ("saved", "run", "official")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from generated.case import Case, Row
-from generated.entries import (
+from helpers.generated.case import Case, Row
+from helpers.generated.entries import (
     Columns,
     Entry,
     Shape,
@@ -14,9 +14,9 @@ from generated.entries import (
     entries,
     write_entries,
 )
-from generated.files import Raw, write_json_list
-from generated.photos import Photo, Photos
-from generated.values import Values
+from helpers.generated.files import Raw, write_json_list
+from helpers.generated.photos import Photo, Photos
+from helpers.generated.values import Values
 from r2d2.data.own import read_folder
 from r2d2.inputs.dropped_rows import DroppedRows
 from r2d2.inputs.ids import IdChanges, unique_ids

@@ -8,6 +8,8 @@ from functools import cache
 import numpy as np
 import torch
 
+from helpers.pictures import picture, png
+from helpers.runs import name, small_config
 from r2d2.index.build import build_index
 from r2d2.index.calibrate import unrelated_texts
 from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
@@ -17,7 +19,6 @@ from r2d2.search.searcher import Searcher
 from r2d2.search.serve.config import ServeConfig
 from r2d2.table import Pair, write_table
 from r2d2.tokenizer import Tokenizer
-from training.small import name, picture, png, small_config
 
 COUNT = 40
 TEXTS = [name(n) for n in range(COUNT)]

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from generated import lines, listed, logs, others, packed, web
-from generated.case import Case
-from generated.values import Values
+from helpers.generated import lines, listed, logs, others, packed, web
+from helpers.generated.case import Case
+from helpers.generated.values import Values
 
 
 class Input(Protocol):

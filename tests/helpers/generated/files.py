@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from generated.values import CSV_GAPS, Values
+from helpers.generated.values import CSV_GAPS, Values
 
 ENCODINGS = ("utf-8", "utf-8", "utf-8-sig", "gbk", "gb18030", "utf-16", "utf-16-le", "utf-16-be")
 Record = dict[str, Any]

@@ -12,10 +12,10 @@ from typing import Any
 
 import lmdb
 
-from generated.case import Case, Row, refused, sane
-from generated.files import Raw, Record, encoded, write_jsonl
-from generated.photos import KINDS, SUFFIXES, broken, colour, picture
-from generated.values import Values
+from helpers.generated.case import Case, Row, refused, sane
+from helpers.generated.files import Raw, Record, encoded, write_jsonl
+from helpers.generated.photos import KINDS, SUFFIXES, broken, colour, picture
+from helpers.generated.values import Values
 from r2d2.data.emoji import emoji_pairs
 from r2d2.formats.import_context import ImportContext
 from r2d2.formats.registry import read_rows

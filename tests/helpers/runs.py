@@ -1,22 +1,13 @@
 """A small corpus and small settings: a whole run in a second, for every test that needs one."""
 
-import io
 import json
-import os
-import subprocess
-import sys
-import time
 
-import numpy as np
-import pytest
-from PIL import Image
 from safetensors.torch import load_file
 
+from helpers.pictures import SIDE, picture, png
 from r2d2.config import make_config
-from r2d2.errors import R2D2Error
 from r2d2.table import Pair, Text, write_table
 
-SIDE = 32  # pixels
 SETTINGS = (
     f"model.vision.image_size={SIDE}",
     "model.vision.patch_size=16",
@@ -43,15 +34,6 @@ COLOURS = ("红", "橙", "黄", "绿", "蓝", "紫", "黑", "白")
 THINGS = ("猫", "狗", "马", "鱼", "鸟", "花", "树", "车")
 
 
-def refused(call, *arguments, **keywords):
-    """The one line a user reads."""
-    with pytest.raises(R2D2Error) as caught:
-        call(*arguments, **keywords)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
 def small_settings(variant="r2d2", *more):
     """The settings as the command line takes them."""
     no_cross = ("model.cross_layers=0",) if variant == "prd2" else ()
@@ -61,19 +43,6 @@ def small_settings(variant="r2d2", *more):
 def small_config(variant="r2d2", *more):
     """Settings under which a step takes some milliseconds."""
     return make_config("tiny", variant, small_settings(variant, *more))
-
-
-def picture(number, side=SIDE):
-    """Eight by eight blocks of a colour of its own each."""
-    blocks = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return Image.fromarray(blocks.repeat(side // 8, 0).repeat(side // 8, 1))
-
-
-def png(image):
-    """An image as the bytes of its file."""
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
 
 
 def name(number):
@@ -145,45 +114,7 @@ def contents(folder):
     }
 
 
-def start_cli(*arguments, threads=1, files=None):
-    """`python -m r2d2 ...` in a process of its own; threads None: as many as it likes.
-
-    files: how many it may open at once, by the shell's `ulimit`.
-    """
-    limit = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files else []
-    environment = os.environ | {"COLUMNS": "200"}
-    environment.pop("OMP_NUM_THREADS", None)
-    if threads:
-        environment["OMP_NUM_THREADS"] = str(threads)
-    return subprocess.Popen(
-        [*limit, sys.executable, "-m", "r2d2", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        env=environment,
-    )
-
-
-def wait_until(process, reached):
-    """Poll until `reached()` is true; a process that ends before that is an error."""
-    while not reached():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-
-
 def logged(run):
     """How many lines the history has by now."""
     path = run / "history.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-def call_cli(monkeypatch, capsys, *arguments):
-    """The command in this process: exit code, output, lines of its errors."""
-    from r2d2.entry import run_command
-
-    monkeypatch.setattr(sys, "argv", ["r2d2", *map(str, arguments)])
-    capsys.readouterr()
-    code = run_command()
-    output = capsys.readouterr()
-    return code, output.out, output.err.splitlines()

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from generated.values import Values
+from helpers.generated.values import Values
 
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".JPG", ".jfif", ".Jpg"), "PNG": (".png", ".PNG"), "GIF": (".gif",),

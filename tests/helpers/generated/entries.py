@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from generated.files import (
+from helpers.generated.files import (
     Raw,
     Record,
     write_csv,
     write_json_list,
     write_jsonl,
 )
-from generated.photos import Photo, Photos
-from generated.values import BAD_LABELS, BAD_SPLITS, Values
+from helpers.generated.photos import Photo, Photos
+from helpers.generated.values import BAD_LABELS, BAD_SPLITS, Values
 
 JSON_FAULTS = ("[1]", '"x"', "{broken", "null", "{'a': 1}", "5", '{"a": 1}}', "\u4f60\u597d")
 NAMES_AGAIN = Raw("names")
