@@ -35,7 +35,7 @@ from r2d2.models import load_network
 from r2d2.objectives.unlabelled import nearer_than_own
 from r2d2.pretrained import Pretrained
 from r2d2.table import Pair, PairsTable, write_table
-from r2d2.training.pretrain import pretrain
+from r2d2.training.pretrain import RunHooks, pretrain
 
 EVERY = 3  # one picture of so many gets a duplicate
 COPY = "+copy"  # ends the id of a duplicate
@@ -145,7 +145,8 @@ def main() -> None:
         for seed in given.seeds:
             run = given.out / f"{'none' if margin is None else f'{margin:g}'}-seed{seed}"
             config = settings_of(given.variant, given.epochs, seed, margin)
-            pretrain(path, run, config, resume=run.exists(), forewarn=False)
+            hooks = RunHooks(preflight_warnings=False)
+            pretrain(path, run, config, resume=run.exists(), hooks=hooks)
             model = load_network(str(run), "measure", "cpu")
             recalls.append(recall(model, table))
             tested = given.margins[0] if margin is None else margin

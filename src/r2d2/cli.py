@@ -60,8 +60,8 @@ app.command("serve", cls=with_old_names(table=ARGUMENT))(search.serve)
 app.command("report")(report.report)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(show: bool) -> None:
+    if show:
         typer.echo(f"r2d2 {__version__}")
         raise typer.Exit
 
@@ -130,7 +130,7 @@ def pretrain(
     from r2d2.table import PairsTable
     from r2d2.training.division import check_division
     from r2d2.training.launch import ensure_processes
-    from r2d2.training.pretrain import check_vocab
+    from r2d2.training.pretrain import RunHooks, check_vocab
     from r2d2.training.pretrain import pretrain as run
     from r2d2.training.run_folder import check_folder
     from r2d2.training.start import config_from, find_start
@@ -148,12 +148,12 @@ def pretrain(
     check_division(config, processes)
     ensure_processes(processes, sys.argv[1:])
     tell_idle([config], chosen)
-    hook = None
+    hooks = RunHooks()
     if config.train.validate:
         from r2d2.finetune import KeepBest
 
-        hook = KeepBest(PairsTable.open(table), out, config)
-    summary = run(table, out, config, resume=resume, vocab=vocab, init=init, on_epoch=hook)
+        hooks = RunHooks(on_epoch=KeepBest(PairsTable.open(table), out, config))
+    summary = run(table, out, config, resume=resume, vocab=vocab, init=init, hooks=hooks)
     if not first_process():
         return
     typer.echo(f"model: {out / 'model'} after {summary.steps} steps in {summary.seconds:.0f} s")

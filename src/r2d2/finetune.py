@@ -25,7 +25,7 @@ from r2d2.tensor_cores import tensor_cores
 from r2d2.training.epochs import Epoch, read_epochs, still_rising, write_epochs
 from r2d2.training.lora import check_lora
 from r2d2.training.preflight import held_back
-from r2d2.training.pretrain import pretrain
+from r2d2.training.pretrain import RunHooks, pretrain
 from r2d2.training.run_folder import METRICS, MODEL, saved_run
 from r2d2.training.schedule import warmup_end
 from r2d2.training.start import Start, contrast_settings, find_start
@@ -47,16 +47,17 @@ def finetune(
     init: str | Path | None = None,
     resume: bool = False,
 ) -> Path:
-    """Fine-tune the model at `init` on split `train`; the best epoch by `val` lands in `out`/model.
+    """Fine-tune the model at `init` on split `train`, and keep the best epoch on `val`.
 
-    With `config.train.labelled` it learns matching from a table's labels, else retrieval. The
-    model's shape takes the settings' place. Every process of a run calls it; see `pretrain`.
+    The best epoch is written to `out`/model. With `config.train.labelled`, matching is trained on
+    the labels of the table, otherwise retrieval. The shape of the model replaces that of the
+    settings. Every process of a run calls this function; see `pretrain`.
 
     Returns:
-        The report's path; of a matching set, that of its metrics.
+        The path of the report; for a matching set, that of its metrics.
 
     Raises:
-        R2D2Error: whatever the user can mend, such as a table without a split `val`.
+        R2D2Error: the table, the model or the settings do not fit, such as a missing split `val`.
         RunStoppedError: a signal was received.
     """
     table, out = PairsTable.open(table_path), Path(out)
@@ -68,9 +69,8 @@ def finetune(
         )
     keep_best = KeepBest(table, out, config, config.tuning.patience)
     config = replace(config, model=start.model)
-    pretrain(
-        table_path, out, config, resume=resume, init=init, on_epoch=keep_best, stage="fine-tuning"
-    )
+    hooks = RunHooks(on_epoch=keep_best, stage="fine-tuning")
+    pretrain(table_path, out, config, resume=resume, init=init, hooks=hooks)
     return finish(table, table_path, out, config) if keep_best.first else out
 
 

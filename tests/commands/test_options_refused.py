@@ -8,7 +8,7 @@ from helpers.encoders import colour_table
 from helpers.published_formats import jsonl, lines, picture, pictures
 from helpers.runs import small_table
 from helpers.searchers import small_model
-from r2d2.formats.registry import FORMATS, import_table
+from r2d2.formats.registry import FORMATS, TableImportOptions, import_table
 from r2d2.table import Pair, PairsTable, Text, write_table
 
 RETRIEVAL = ("evaluate", "retrieval", "none", "none.lance", "--out", "x")
@@ -149,9 +149,11 @@ def test_a_caption_column_that_is_in_no_file_is_refused_with_those_that_are(tmp_
     images = pictures(tmp_path / "photos", "a.jpg")
     good = lines(tmp_path / "a.csv", "dir,caption,more", "a.jpg,猫,一只猫")
     other = jsonl(tmp_path / "b.jsonl", {"dir": "a.jpg", "caption": "狗"})
+    options = TableImportOptions(caption="more")
     with pytest.raises(Exception, match=r"b\.jsonl has columns dir, caption, none of them more"):
-        import_table([good, other, images], "wukong", tmp_path / "t.lance", caption="more")
-    import_table([good, images], "wukong", tmp_path / "t.lance", caption="More")
+        import_table([good, other, images], "wukong", tmp_path / "t.lance", options)
+    options = TableImportOptions(caption="More")
+    import_table([good, images], "wukong", tmp_path / "t.lance", options)
     table = PairsTable.open(tmp_path / "t.lance")
     assert table.take([0])[0].texts[0].text == "一只猫"
 

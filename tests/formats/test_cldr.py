@@ -8,7 +8,7 @@ from helpers.cli import call_cli
 from r2d2.data.emoji import emoji_pairs
 from r2d2.errors import R2D2Error
 from r2d2.formats.cldr import HELD_SPLIT
-from r2d2.formats.registry import import_table
+from r2d2.formats.registry import TableImportOptions, import_table
 from r2d2.table import PairsTable
 from r2d2.tokenizer import loose_text_key, text_key
 
@@ -47,8 +47,9 @@ def imported(tmp_path_factory, corpus):
         "👋": {"default": ["又一次"]},
     })  # fmt: skip
     found = import_table(
-        [plain, derived], "cldr-annotations", folder / "t.lance", held_out=folder / "h.lance"
-    )
+        [plain, derived], "cldr-annotations", folder / "t.lance",
+        TableImportOptions(held_out=folder / "h.lance"),
+    )  # fmt: skip
     tables = []
     for name in ("t", "h"):
         table = PairsTable.open(folder / f"{name}.lance")
@@ -111,7 +112,8 @@ def test_a_held_keyword_is_in_no_row(imported):
 def test_all_spellings_of_a_keyword_are_held_out_together(tmp_path):
     spelled = [f"{word}{end}" for word in KEYWORDS for end in ("", "！", "。")]
     package = write_package(tmp_path / "a", "annotations", {"👋": {"default": spelled}})
-    import_table([package], "cldr-annotations", tmp_path / "t.lance", held_out=tmp_path / "h.lance")
+    options = TableImportOptions(held_out=tmp_path / "h.lance")
+    import_table([package], "cldr-annotations", tmp_path / "t.lance", options)
     sides = []
     for name in ("t", "h"):
         table = PairsTable.open(tmp_path / f"{name}.lance")
@@ -145,7 +147,8 @@ def test_what_is_wrong_is_said_before_any_work(tmp_path, monkeypatch, capsys):
 
 def test_keywords_join_the_pictures_of_every_style(tmp_path, corpus):
     words = write_package(tmp_path / "a", "annotations", {"👋": {"default": ["打招呼的手"]}})
-    import_table([words], "cldr-annotations", tmp_path / "t.lance", styles="twemoji,openmoji")
+    options = TableImportOptions(styles="twemoji,openmoji")
+    import_table([words], "cldr-annotations", tmp_path / "t.lance", options)
     table = PairsTable.open(tmp_path / "t.lance")
     rows = {pair.image_id: pair for pair in table.take(table.rows())}
     for image_id in ("1f44b", "1f44b@openmoji"):
@@ -158,7 +161,8 @@ def test_keywords_join_the_pictures_of_every_style(tmp_path, corpus):
 
 
 def test_styles_are_checked_before_anything_is_read(tmp_path):
+    noto = TableImportOptions(styles="noto")
     with pytest.raises(R2D2Error, match="--styles 'noto' is not known"):
-        import_table([tmp_path], "cldr-annotations", tmp_path / "t.lance", styles="noto")
+        import_table([tmp_path], "cldr-annotations", tmp_path / "t.lance", noto)
     with pytest.raises(R2D2Error, match="own does not take --styles"):
-        import_table([tmp_path], "own", tmp_path / "t.lance", styles="twemoji")
+        import_table([tmp_path], "own", tmp_path / "t.lance", TableImportOptions(styles="twemoji"))

@@ -14,7 +14,7 @@ from PIL import Image
 from helpers.cli import call_cli
 from r2d2.errors import R2D2Error
 from r2d2.formats import parquet, webdataset
-from r2d2.formats.registry import FORMATS, export_table, import_table
+from r2d2.formats.registry import FORMATS, TableImportOptions, export_table, import_table
 from r2d2.table import Pair, PairsTable, Text, write_table
 
 
@@ -71,7 +71,8 @@ def test_a_foreign_tar(tmp_path):
         ("a/5.jpg", picture(5)), ("a/5.json", b"{"), ("a/5.txt", "还好".encode()),
         ("../../evil.jpg", picture(6)), ("../../evil.txt", "不出去".encode()),
     ])  # fmt: skip
-    found = import_table([tmp_path / "0.tar"], "webdataset", tmp_path / "t.lance", split="test")
+    options = TableImportOptions(split="test")
+    found = import_table([tmp_path / "0.tar"], "webdataset", tmp_path / "t.lance", options)
     table = PairsTable.open(tmp_path / "t.lance")
     read = table.take(table.rows())
     assert [pair.texts[0].text for pair in read] == ["一只猫", "一只狗", "还好", "不出去"]

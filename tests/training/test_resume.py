@@ -17,7 +17,7 @@ from helpers.steps import endless_loss, power_cut
 from r2d2.errors import R2D2Error, RunStoppedError, TerminatedError
 from r2d2.models import load
 from r2d2.table import PairsTable
-from r2d2.training.pretrain import pretrain
+from r2d2.training.pretrain import RunHooks, pretrain
 from r2d2.training.signals import signals
 
 # What draws numbers, or keeps a state, besides the weights: all of it must come back.
@@ -182,11 +182,11 @@ def test_a_signal_while_the_last_epoch_is_measured_is_not_lost(table, tmp_path, 
         return False
 
     with pytest.raises(RunStoppedError, match="--resume") as stopped:
-        pretrain(table, out, config, on_epoch=measured)
+        pretrain(table, out, config, hooks=RunHooks(on_epoch=measured))
     assert stopped.value.signum == signal.SIGTERM
     assert not (out / "model").exists()
     made = list(steps.made)
-    pretrain(table, out, config, on_epoch=measured, resume=True)
+    pretrain(table, out, config, hooks=RunHooks(on_epoch=measured), resume=True)
     assert steps.made == made  # the last checkpoint was there before
     assert told == [1, 2, 2]
     assert (out / "model").is_dir()
@@ -305,7 +305,7 @@ def test_every_epoch_is_told_of_once_by_its_number(epochs, batch, table, tmp_pat
     settings = (f"train.epochs={epochs}", f"train.batch_size={batch}")
     summary = pretrain(
         table, tmp_path / "run", small_config("prd2", *settings),
-        on_epoch=lambda trainer, epoch: bool(told.append((epoch, trainer.step))),
+        hooks=RunHooks(on_epoch=lambda trainer, epoch: bool(told.append((epoch, trainer.step)))),
     )  # fmt: skip
     assert [epoch for epoch, _ in told] == list(range(1, epochs + 1))
     assert told[-1] == (epochs, summary.steps)

@@ -23,7 +23,7 @@ from r2d2.evaluation.evaluate import evaluate
 from r2d2.evaluation.settings import EvaluationSettings
 from r2d2.models import load_network
 from r2d2.table import PairsTable
-from r2d2.training.pretrain import pretrain
+from r2d2.training.pretrain import RunHooks, pretrain
 from r2d2.training.run_folder import CHECKPOINTS, METRICS, MODEL, check_run, saved_summary
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def run_arms(
         for arm in arms:
             count = len(arms) * len(seeds)
             log.info("run %d of %d: %s, seed %d", len(done) + 1, count, arm.name, seed)
-            done.append(_run(arm, seed, out, data, vocab, forewarn=not done))
+            done.append(_run(arm, seed, out, data, vocab, preflight_warnings=not done))
         yield done
 
 
@@ -111,14 +111,15 @@ def _run(
     out: Path,
     data: EvaluationSet,
     vocab: str | Path | None,
-    forewarn: bool,
+    preflight_warnings: bool,
 ) -> ArmRun:
     folder = arm.folder(out, seed)
     if not (folder / METRICS).exists():
         try:
             pretrain(
                 arm.table, folder, _seeded(arm.config, seed), resume=True, vocab=vocab,
-                forewarn=forewarn,  # all runs of an ablation would give the same warnings
+                # All runs of an ablation would give the same warnings.
+                hooks=RunHooks(preflight_warnings=preflight_warnings),
             )  # fmt: skip
         except RunStoppedError as stopped:
             how = "the same command goes on from there"

@@ -166,8 +166,8 @@ def check(
     look = None if bits is None else PerceptualDuplicates(bits)
     with progress.bars() as update:
         known = tuple(table_hashes(other, look, update) for other in against or ())
-        asked = CheckOptions(tokenizer, length, min_side, look, known)
-        report = check_table(table, update, asked, pictures)
+        options = CheckOptions(tokenizer, length, min_side, look, known)
+        report = check_table(table, update, options, pictures)
     for line in report.lines():
         typer.echo(line)
     if out is not None:
@@ -206,25 +206,23 @@ def import_(
 ) -> None:
     """Make a table of pairs from a set as it was published."""
     from r2d2 import progress
-    from r2d2.formats.registry import import_table
+    from r2d2.formats.registry import TableImportOptions, import_table
     from r2d2.table_queries import queries_file
 
     with progress.bars() as update:
-        found = import_table(
-            paths, kind, out, split=split, caption=caption_column, held_out=held_out,
-            held_share=held_share, styles=styles, overwrite=overwrite, update=update,
-        )  # fmt: skip
-    splits = ", ".join(f"{name} {n:,}" for name, n in sorted(found.splits.items()))
-    typer.echo(f"{out}: {found.rows:,} rows, {found.texts:,} texts; {splits}")
-    if not found.texts:
+        options = TableImportOptions(split, caption_column, held_out, held_share, styles)
+        result = import_table(paths, kind, out, options, overwrite=overwrite, update=update)
+    splits = ", ".join(f"{name} {n:,}" for name, n in sorted(result.splits.items()))
+    typer.echo(f"{out}: {result.rows:,} rows, {result.texts:,} texts; {splits}")
+    if not result.texts:
         typer.echo("its pictures can be searched; to train and to evaluate they need captions")
-    if split is not None and not found.splits[split]:
+    if split is not None and not result.splits[split]:
         typer.echo(f"--split {split}: no row needed it, the files name their splits")
-    if found.queries:
-        typer.echo(f"{queries_file(out)}: {found.queries:,} queries without an answer")
+    if result.queries:
+        typer.echo(f"{queries_file(out)}: {result.queries:,} queries without an answer")
     if held_out is not None:
-        typer.echo(f"{held_out}: {found.held:,} rows")
-    for line in [*found.dropped.lines(), *found.renamed.lines("kept")]:
+        typer.echo(f"{held_out}: {result.held:,} rows")
+    for line in [*result.dropped.lines(), *result.renamed.lines("kept")]:
         typer.echo(f"  {line}")
 
 
@@ -233,8 +231,8 @@ def formats() -> None:
     """List what `r2d2 data import` reads: each format, what it is, and the files it expects."""
     from r2d2.formats.registry import FORMATS
 
-    for name, one in FORMATS.items():
-        typer.echo(f"{name}: {one.about}\n    {one.expects}")
+    for name, entry in FORMATS.items():
+        typer.echo(f"{name}: {entry.about}\n    {entry.expects}")
 
 
 @app.command()

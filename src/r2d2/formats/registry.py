@@ -161,42 +161,60 @@ FORMATS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class TableImportOptions:
+    """The options of an import; a format refuses those that it does not take."""
+
+    split: str | None = None  # the split of rows whose files name none; None: train
+    caption: str | None = None  # the column of captions, where a table has several
+    held_out: str | Path | None = None  # a second table, for texts that are kept out of the first
+    held_share: float | None = None  # the share of these texts, in (0, 1); None: HELD_SHARE
+    styles: str | None = None  # how emoji are drawn, separated by commas; None: twemoji
+
+    def given(self) -> dict[str, object]:
+        """Return the options that not all formats take, with the values that were given."""
+        values = {
+            SPLIT: self.split, CAPTION_COLUMN: self.caption, HELD_OUT: self.held_out,
+            STYLES: self.styles,
+        }  # fmt: skip
+        return {name: value for name, value in values.items() if value is not None}
+
+
 def import_table(
-    paths: Sequence[str | Path], kind: str, out: str | Path, *, split: str | None = None,
-    caption: str | None = None, held_out: str | Path | None = None,
-    held_share: float | None = None, styles: str | None = None, overwrite: bool = False,
+    paths: Sequence[str | Path],
+    kind: str,
+    out: str | Path,
+    options: TableImportOptions = TableImportOptions(),
+    *,
+    overwrite: bool = False,
     update: Update = lambda *arguments: None,
-) -> ImportResult:  # fmt: skip
-    """Write a pairs table of another format's files.
+) -> ImportResult:
+    """Write a pairs table from files of another format.
 
     Args:
         paths: files and folders.
         kind: one of FORMATS.
         out: the table to write.
-        split: of rows whose files name none; None: train.
-        caption: the column of captions, where a table has several; some formats only.
-        held_out: a second table, of texts that the first one then lacks; some formats only.
-        held_share: of those texts, in (0, 1); None: HELD_SHARE.
-        styles: of the embedded corpus's pictures, separated by commas; None: twemoji.
-        overwrite: replace the tables at `out` and `held_out`.
-        update: progress.
+        options: how the files are read.
+        overwrite: whether tables at `out` and `options.held_out` are replaced.
+        update: is told the progress.
 
     Raises:
-        R2D2Error: nothing there, an unknown format, an option that it does not take, or not one
-            usable row.
+        R2D2Error: a path does not exist, the format is unknown or does not take an option, or no
+            row can be used.
     """
     one_of("FORMAT", kind, tuple(FORMATS))
     chosen = FORMATS[kind]
-    options = {SPLIT: split, CAPTION_COLUMN: caption, HELD_OUT: held_out, STYLES: styles}
-    for option, value in options.items():
-        if value is not None and option not in chosen.options:
+    held_out, held_share = options.held_out, options.held_share
+    for option in options.given():
+        if option not in chosen.options:
             able = ", ".join(name for name, entry in FORMATS.items() if option in entry.options)
             raise R2D2Error(f"{kind} does not take {option}: leave it out; formats that do: {able}")
     if not paths:
         raise R2D2Error(f"no path given: {kind} wants {chosen.expects}")
     if held_share is not None and held_out is None:
         raise R2D2Error("--held-share goes with --held-out: leave it out, or name a second table")
-    art = parse_styles(TWEMOJI if styles is None else styles)
+    art = parse_styles(TWEMOJI if options.styles is None else options.styles)
     outputs = table_outputs(out)
     if held_out is not None:
         outputs.append(a_table(held_out, HELD_OUT))
@@ -212,8 +230,8 @@ def import_table(
     result = ImportResult()
     context = ImportContext(
         tuple(map(Path, paths)),
-        split or "train",
-        caption,
+        options.split or "train",
+        options.caption,
         art,
         share,
         result.dropped,
@@ -226,12 +244,12 @@ def import_table(
                 update("importing", result.rows, None)
             yield pair
         if not result.rows:
-            told = result.dropped.reasons() or "nothing in it"
+            why = result.dropped.reasons() or "nothing in it"
             shown = ", ".join(map(str, paths))
-            raise R2D2Error(f"{shown} gives not one row as {kind} ({told}): is it of this format?")
+            raise R2D2Error(f"{shown} gives not one row as {kind} ({why}): is it of this format?")
 
     rows = pairs()
-    first = next(rows)  # by then the metadata are known
+    first = next(rows)  # reading the first row fills in the metadata
     if chosen.is_benchmark:
         context.metadata[BENCHMARK] = kind
     write_table(out, chain([first], rows), overwrite=overwrite, metadata=context.metadata)

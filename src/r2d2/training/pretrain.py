@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,16 @@ log = logging.getLogger(__name__)
 CHUNK = 65536  # rows whose texts are in memory while a tokenizer is trained
 
 
+@dataclass(frozen=True)
+class RunHooks:
+    """What the caller of a training run adds to it."""
+
+    # Is called after every epoch with the trainer and the number of the epoch; see `Trainer.run`.
+    on_epoch: Callable[[Trainer, int], bool] | None = None
+    stage: str = "pre-training"  # the name of the training in the log and on the progress bar
+    preflight_warnings: bool = True  # whether problems of the plan are logged before the first step
+
+
 def pretrain(
     table_path: str | Path,
     out: str | Path,
@@ -52,29 +62,25 @@ def pretrain(
     resume: bool = False,
     vocab: str | Path | None = None,
     init: str | Path | None = None,
-    on_epoch: Callable[[Trainer, int], bool] | None = None,
-    stage: str = "pre-training",
-    forewarn: bool = True,
+    hooks: RunHooks = RunHooks(),
 ) -> TrainSummary:
     """Train on a table's splits `train.splits` and write the model to `out`/model.
 
-    Run by every process of a run that `torchrun` started; only the first one writes.
+    With several processes, each of them calls this function, and only the first one writes.
 
     Args:
         table_path: a pairs table.
-        out: the run's folder.
-        config: settings.
-        resume: go on with the run that is there; without it such a folder is refused.
-        vocab: a BERT vocab.txt, for settings that do not train a tokenizer of their own.
-        init: a saved model to start from, of the settings' shape; its tokenizer is the run's. A
-            run that is resumed knows by itself what it was started from.
-        on_epoch: see `Trainer.run`; it gets the trainer, too.
-        stage: what the log and the progress bar call the training.
-        forewarn: whether to say before the first step what the plan lacks; see `preflight`.
+        out: the folder of the run.
+        config: the settings.
+        resume: continue the run in the folder; without it, a folder with a run is refused.
+        vocab: a BERT vocab.txt, for settings that do not train a tokenizer.
+        init: a saved model to start from, whose shape fits the settings; the run uses its
+            tokenizer. A run that is resumed has recorded the model that it started from.
+        hooks: what the caller adds to the run.
 
     Raises:
-        R2D2Error: whatever the user can mend.
-        RunStoppedError: a signal came.
+        R2D2Error: a setting, the table or the folder does not fit.
+        RunStoppedError: a signal stopped the run.
     """
     out = Path(out)
     if config.system.threads:
@@ -111,7 +117,8 @@ def pretrain(
         tokenizer = model.tokenizer if model else run_tokenizer(table, out, config, vocab, here)
         trainer = Trainer(table, out, config, tokenizer, here, model.model if model else None)
         if here.first:
-            remember(out, run)  # not before all this succeeded: what the user mends starts anew
+            # Only now, so that a run that was refused above can be started again.
+            remember(out, run)
             trainer.tokenizer.save(out / TOKENIZER)
         here.wait()
         if resume:
@@ -121,15 +128,15 @@ def pretrain(
                     f"process {here.rank} finds other checkpoints in {out} than another one: give "
                     "an --out that all machines share"
                 )
-        if forewarn and here.first and trainer.step == 0:
+        if hooks.preflight_warnings and here.first and trainer.step == 0:
             for warning in (
                 *preflight.warnings(len(trainer.loader), trainer.steps, config.train),
                 *preflight.idle_parts(config, trainer.loader.sources, here.size),
             ):
                 log.warning("%s", warning)
-        hook = partial(on_epoch, trainer) if on_epoch else None
+        on_epoch = partial(hooks.on_epoch, trainer) if hooks.on_epoch else None
         with memory_errors(describe(trainer)):
-            summary = trainer.run(hook, stage)
+            summary = trainer.run(on_epoch, hooks.stage)
         _save(trainer, out, summary)
     return summary
 

@@ -1,13 +1,13 @@
-"""The cross encoders by less work than one plain pass for each pair.
+"""Run a cross encoder with less work than one plain pass for each pair.
 
-What does not depend on the pair is computed once for each item: the first layer's self-attention,
-and all keys and values of the context. The last layer runs only at the positions that are read.
-Padding is skipped.
+What does not depend on the pair is computed once for each item: the self-attention of the first
+layer, and all keys and values of the context. The last layer is computed only at the positions that
+are read. Padding is skipped.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 
 class ReadPositions:
-    """The positions of m sequences at which the last layer is read; some may be padding."""
+    """The positions in m sequences at which the last layer is read; some may be padding."""
 
     def __init__(self, positions: Tensor, real: Tensor | None) -> None:
         self.positions = positions  # (m, K)
-        self.packing = Packing.of(real)  # of those that are not padding; None: all are read
+        self.packing = Packing.of(real)  # selects those that are not padding; None: all are real
 
     def take(self, x: Tensor) -> Tensor:
-        """(m, K, width) of x (m, L, width), or (T, width), packed."""
+        """Take the states at the positions: (m, K, width) of x (m, L, width), or (T, width) packed.
+
+        T is the number of positions that are not padding.
+        """
         m, length, width = x.shape
         rows = self.positions + torch.arange(m, device=x.device)[:, None] * length
         flat = x.reshape(m * length, width)
@@ -36,29 +39,35 @@ class ReadPositions:
         return flat.index_select(0, self.packing.pack(rows[:, :, None])[:, 0])
 
 
+class PaddedStates(NamedTuple):
+    """The states (n, L, width) of n items, and which of them are real (n, L); None: all."""
+
+    states: Tensor
+    mask: Tensor | None
+
+
 def encode_pairs(
     encoder: CrossEncoder,
-    queries: Tensor,
-    query_mask: Tensor | None,
-    context: Tensor,
-    context_mask: Tensor | None,
+    query_items: PaddedStates,
+    context_items: PaddedStates,
     pairs: tuple[Tensor, Tensor] | None,
     positions: Tensor,
     record: list[Tensor] | None,
     real: Tensor | None,
 ) -> Tensor:
-    """See `CrossEncoder.forward`."""
+    """Encode pairs of items; see `CrossEncoder.forward`."""
+    (queries, query_mask), (context, context_mask) = query_items, context_items
     packing = Packing.of(query_mask)
     x = packed(queries, packing)
     layers: list[CrossLayer] = list(encoder.layers)  # type: ignore[arg-type]
     first, last = layers[0], layers[-1]
     query = None
-    if first is not last:  # once for each item, before the pairs are formed
+    if first is not last:  # self-attention is computed once for each item, before pairs are formed
         x = first.add_attended(x, attend_self(first.attention, x, query_mask, packing))
         query = first.cross_attention.query(x)
     if pairs is not None:
         rows, packing = (pairs[0], None) if packing is None else packing.select(pairs[0])
-        # index_select: its backward pass adds rows, and is many times faster than indexing's.
+        # index_select is used because its backward pass is many times faster than that of indexing.
         x = x.index_select(0, rows)
         query = None if query is None else query.index_select(0, rows)
         query_mask, context_mask = _select(query_mask, pairs[0]), _select(context_mask, pairs[1])
@@ -77,7 +86,7 @@ def encode_pairs(
             x = layer.add_attended(x, attend_self(layer.attention, x, query_mask, packing))
             query = layer.cross_attention.query(x)
         assert query is not None
-        key, value = layer.cross_attention.keys_values(context)  # once for each item too
+        key, value = layer.cross_attention.keys_values(context)  # also once for each item
         if pairs is not None:
             key, value = key.index_select(0, pairs[1]), value.index_select(0, pairs[1])
         attended = attend_packed(
