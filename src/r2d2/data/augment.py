@@ -1,4 +1,4 @@
-"""Pixels to network input: the whole batch at once, on whatever device it is."""
+"""Turn the pixels of a whole batch into network input, on the device that they are on."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from r2d2.data.randaugment import rand_augment
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-NUMBERS = 7  # random numbers an image that `augment` takes
-FLIP = 9  # place of the one that mirrors it
-# Random numbers an image that `views` takes
+NUMBERS = 7  # how many random numbers `augment` takes for an image
+FLIP = 9  # the index of the random number that decides whether an image is mirrored
+# How many random numbers `views` takes for an image.
 VIEW_NUMBERS = max(FLIP + 1, randaugment.NUMBERS, official_augment.NUMBERS, style_augment.NUMBERS)
 
-# Half-ranges of the changes: small, for a text may name a side, a colour or a skin tone.
+# Half-ranges of the changes. They are small, because a text may name a side, a colour or a skin
+# tone.
 _ROTATION = math.radians(10)
 _SCALE = 0.1
 _SHIFT = 0.08  # of the half side
@@ -30,12 +31,12 @@ _SATURATION = 0.1
 
 
 def views(pixels: Tensor, kind: str, flip: bool, u: Tensor) -> Tensor:
-    """What a training step sees of its pictures, normalised (n, 3, H, W).
+    """Return the augmented pictures of a training step, normalised: (n, 3, H, W).
 
     Args:
         pixels: (n, H, W, 3) uint8.
         kind: none, mild, style, randaugment or official (`TrainConfig.augment`).
-        flip: mirror half of them.
+        flip: whether half of the pictures are mirrored.
         u: (n, VIEW_NUMBERS) uniform in [0, 1).
     """
     if kind == "official":
@@ -50,12 +51,12 @@ def views(pixels: Tensor, kind: str, flip: bool, u: Tensor) -> Tensor:
 
 
 def normalize(pixels: Tensor) -> Tensor:
-    """Normalised network input (n, 3, H, W) float32 of pixels (n, H, W, 3) uint8."""
+    """Normalise pixels (n, H, W, 3) uint8 to network input (n, 3, H, W) float32."""
     return _standardize(_to_float(pixels))
 
 
 def augment(pixels: Tensor, u: Tensor) -> Tensor:
-    """`normalize` after a small affine and colour change of each image.
+    """Change position and colours of each image slightly, and normalise.
 
     Args:
         pixels: (n, H, W, 3) uint8.

@@ -1,4 +1,4 @@
-"""A table with composed pictures besides: further rows that teach where a thing is."""
+"""Add composed pictures to a table, as rows that teach a model where a thing is in a picture."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def compose_table(
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
 ) -> int:
-    """Write a table of all rows of `table`, then of `count` grids of its training pictures.
+    """Write a table with all rows of `table`, followed by `count` grids of its training pictures.
 
-    The metadata and the queries of `table` go along. The training rows are held in memory: this is
-    for small tables of small pictures.
+    The metadata and the queries of `table` are copied. The training rows are held in memory, so
+    this is meant for small tables of small pictures.
 
     Args:
-        table: of emoji, or of other pictures that fill their frame.
+        table: a table of emoji, or of other things that fill their pictures.
         out: the table to write.
-        count: of grids; half of them name one picture of the four, half all.
+        count: the number of grids; half of them name one of their four pictures, half name all.
         seed: of the draws.
-        overwrite: replace a table at `out`.
-        update: progress.
+        overwrite: whether a table at `out` is replaced.
+        update: is told the progress.
 
     Returns:
         The number of rows written.
 
     Raises:
-        R2D2Error: fewer than four different pictures to train on, one that cannot be read, or
-            `out` is taken.
+        R2D2Error: there are fewer than four different training pictures, one of them cannot be
+            read, or `out` exists.
     """
 
     def pairs() -> Iterator[Pair]:

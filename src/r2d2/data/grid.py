@@ -1,7 +1,8 @@
-"""Pictures composed of four others, two by two, with the name of one or of all as their text.
+"""Compose pictures of four others, two by two, with the name of one or of all as their text.
 
-They ask whether a model knows where a thing is: the pointing game of docs/explain.md. As further
-rows of a training table they teach it, for a single emoji fills its whole picture.
+They are used in the pointing game of docs/explain.md to test whether a model knows where a thing
+is. As rows of a training table they teach it, which single emoji cannot do, because each fills its
+whole picture.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ from r2d2.table import Pair, Text
 SOURCE = "grid"
 JOIN = "、"
 CELLS = 4  # upper left, upper right, lower left, lower right
-SIZE = 144  # pixels of the whole: the emoji's own 72 for each
+SIZE = 144  # pixels of the composed picture, in which each emoji has its usual 72
 
 Words = Literal["one", "all"]
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Which four pictures, and which one of them is named."""
+    """The four pictures of a grid, and which one of them is named."""
 
-    members: tuple[int, int, int, int]  # by cell
-    named: int  # cell, 0 to 3
+    members: tuple[int, int, int, int]  # the picture in each cell
+    named: int  # the cell that is named, 0 to 3
 
 
 def compose(pictures: Sequence[Image.Image], size: int = SIZE) -> Image.Image:
-    """Four pictures two by two, as RGB (size, size); each is squeezed into its quarter, bicubic.
+    """Compose four pictures two by two to RGB (size, size); each is resized to its quarter.
 
     Raises:
         R2D2Error: not four pictures, or an odd or empty size.
@@ -58,10 +59,10 @@ def compose(pictures: Sequence[Image.Image], size: int = SIZE) -> Image.Image:
 
 
 def draw_grids(groups: Sequence[str], count: int, seed: int = 0) -> list[Grid]:
-    """`count` grids over items of the given groups; no two members of a grid share a group.
+    """Draw `count` grids over items of groups; no two members of a grid are of the same group.
 
-    A group is drawn evenly, then an item within it: an emoji with thirty variants is not seen
-    thirty times as often. Grid i depends on (groups, seed, i) alone.
+    First a group is drawn and then an item of it, so that an emoji with thirty variants is not
+    drawn thirty times as often as one without. Grid i depends on (groups, seed, i) only.
 
     Raises:
         R2D2Error: fewer than four groups.
@@ -92,20 +93,21 @@ def grid_pairs(
     size: int = SIZE,
     group: Callable[[str], str] = emoji_base,
 ) -> Iterator[Pair]:
-    """Rows of composed pictures, as many as asked for.
+    """Yield `count` rows with composed pictures.
 
     Args:
-        pairs: to draw from, images included; only those of `split` where it is given.
-        count: of grids.
+        pairs: the rows to draw from, with their images.
+        count: the number of grids.
         seed: of the draws; equal arguments give equal rows.
-        words: "one": the text names one of the four; "all": all of them, joined by 、 in the order
-            of the cells; None: by turns.
-        split: whose rows are used, and of the rows made. None: all rows, and split "train".
-        size: pixels of the whole picture.
-        group: an image id to what must differ within a grid.
+        words: "one": the text names one of the four pictures; "all": it names all of them, joined
+            by 、 in the order of the cells; None: the rows alternate.
+        split: only rows of this split are used, and the new rows are in it. None: all rows are
+            used, and the new rows are in the split "train".
+        size: pixels of the composed picture.
+        group: returns the group of an image id; the groups within a grid differ.
 
     Raises:
-        R2D2Error: fewer than four groups, or a picture that cannot be read.
+        R2D2Error: there are fewer than four groups, or a picture cannot be read.
     """
     usable = [p for p in pairs if p.texts and (split is None or p.split == split)]
     for number, grid in enumerate(draw_grids([group(p.image_id) for p in usable], count, seed)):
@@ -126,7 +128,10 @@ def grid_pairs(
 
 
 def cell_of(shares: np.ndarray) -> int:
-    """The cell that holds the most of `shares` (H, W); a row in the middle counts by halves."""
+    """Return the cell with the largest sum of `shares` (H, W).
+
+    If H or W is odd, one half of the middle row or column counts for each side.
+    """
     height, width = 2 * shares.shape[0], 2 * shares.shape[1]
     shares = shares.repeat(2, axis=0).repeat(2, axis=1)
     halves = shares.reshape(2, height // 2, 2, width // 2).sum((1, 3))

@@ -1,4 +1,4 @@
-"""Which split a picture of one's own stands in, by its content; none of a small set stays empty."""
+"""Split a user's own pictures by their content, so that no split of a small set is empty."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from r2d2.images.decode import BadImage, decode_image, image_bytes
 from r2d2.inputs.splits import TEST, TRAIN, VAL
 
-SMALL = 1000  # pictures; of so many a hash may leave a split empty
-LEAST = 3  # different pictures, one for each split
+SMALL = 1000  # pictures: with so many or fewer, a draw by hash may leave a split empty
+LEAST = 3  # different pictures that a set needs to fill each split
 
 
 def draw(digest: str, val_share: float, test_share: float) -> str:
-    """Split of an image by its content: copies of a picture never stand in two splits."""
+    """Return the split of a picture by a hash of its content; its copies get the same split."""
     position = int(digest[:13], 16) / 16**13
     if position < val_share:
         return VAL
@@ -22,22 +22,22 @@ def draw(digest: str, val_share: float, test_share: float) -> str:
 
 
 def moved(
-    paths: Collection[Path], given: Collection[str], val_share: float, test_share: float
+    paths: Collection[Path], named_splits: Collection[str], val_share: float, test_share: float
 ) -> dict[str, str]:
-    """Where `draw` leaves a split of a small set without a readable picture: digests to move there.
+    """Return the pictures to move into splits of a small set that `draw` leaves empty.
 
-    It is the first of the fullest split in the order of the digests, so that the same pictures are
-    always split in the same way. Sets of fewer than three pictures, or of more than `SMALL`, are
-    left as they are drawn.
+    An empty split is one without a readable picture. The picture to move is the first one of the
+    fullest split in the order of the digests, so that the same pictures are always split in the
+    same way. Sets of fewer than three pictures, or of more than `SMALL`, are not changed.
 
     Args:
-        paths: pictures without a split of their own.
-        given: splits that other pictures have by name.
-        val_share: of the pictures.
-        test_share: of the pictures.
+        paths: the pictures that have no split by name.
+        named_splits: the splits that other pictures have by name.
+        val_share: the share of the pictures in val.
+        test_share: the share of the pictures in test.
 
     Returns:
-        Digest: split, of those that change it.
+        The new split of each picture that is moved, by its digest.
     """
     if len(paths) > SMALL:
         return {}
@@ -48,17 +48,17 @@ def moved(
         except (BadImage, OSError):
             continue
     shares = {TRAIN: 1 - val_share - test_share, VAL: val_share, TEST: test_share}
-    wanted = [name for name, share in shares.items() if share > 0 and name not in given]
+    needed = [name for name, share in shares.items() if share > 0 and name not in named_splits]
     splits: dict[str, list[str]] = {name: [] for name in shares}
     for digest in sorted(by_digest):
         splits[draw(digest, val_share, test_share)].append(digest)
-    if all(any(_decodes(by_digest[d]) for d in splits[name]) for name in wanted):
+    if all(any(_decodes(by_digest[d]) for d in splits[name]) for name in needed):
         return {}
     splits = _readable(splits, by_digest)
     if sum(map(len, splits.values())) < LEAST:
         return {}
     changed = {}
-    for name in wanted:
+    for name in needed:
         fullest = max(splits.values(), key=len)
         if not splits[name] and len(fullest) > 1:
             splits[name].append(fullest.pop(0))

@@ -1,9 +1,10 @@
-"""The official fine-tuning's augmentation as its code does it: crop, flip, RandAugment (2, 5).
+"""The augmentation of the official fine-tuning code: crop, flip, RandAugment (2, 5).
 
-Each of the two operations is drawn from ten and done with probability 0.5. At its magnitude of 5
-of 10 brightness and sharpness have the factor 1, which changes nothing. What a shear, a shift or a
-turn leaves empty is grey, 128. A picture holds whole levels from 0 to 255 after each operation, as
-its 8-bit pictures do. `r2d2.data.randaugment` is ours, stronger and smoother.
+Each of the two operations is drawn from ten and applied with probability 0.5. At the magnitude of 5
+of 10, brightness and sharpness have a factor of 1, which changes nothing. What a shear, a shift or
+a turn leaves empty is filled with grey (128). The official code works on 8-bit pictures, so levels
+are rounded to whole numbers from 0 to 255 after each operation. `r2d2.data.randaugment` is our own
+augmentation, which is stronger and smoother.
 """
 
 from __future__ import annotations
@@ -17,29 +18,29 @@ from torch import Tensor
 
 from r2d2.data.randaugment import OPERATIONS
 
-TIMES = 2  # operations a picture
-PROBABILITY = 0.5  # that an operation is done at all
-FILL = 128.0  # level of what lies outside
-TRIES = 10  # of a crop that fits into the picture; then the picture as it is
-NUMBERS = 3 + 2 * TRIES + 3 * TIMES  # random numbers a picture
+TIMES = 2  # operations per picture
+PROBABILITY = 0.5  # the probability that an operation is applied
+FILL = 128.0  # the level of pixels from outside the picture
+TRIES = 10  # draws of a crop; if none fits into the picture, the whole picture is taken
+NUMBERS = 3 + 2 * TRIES + 3 * TIMES  # random numbers per picture
 
 AREA = (0.5, 1.0)  # of the crop
-RATIO = 4 / 3  # of the crop's sides, at most
+RATIO = 4 / 3  # the largest ratio of the crop's sides
 SHEAR = 0.15
 SHIFT = 5  # pixels
 ANGLE = math.radians(15)
 
-_FLIP, _LEFT, _TOP, _CROP = 0, 1, 2, 3  # places of the random numbers
+_FLIP, _LEFT, _TOP, _CROP = 0, 1, 2, 3  # indices of the random numbers
 _OPERATIONS = _CROP + 2 * TRIES
 
 
 def official_augment(pixels: Tensor, u: Tensor, flip: bool = True) -> Tensor:
-    """A random view of each picture.
+    """Return a random view of each picture.
 
     Args:
-        pixels: (n, H, W, 3) uint8, a square.
+        pixels: (n, H, W, 3) uint8, square.
         u: (n, NUMBERS) uniform in [0, 1).
-        flip: mirror half of them.
+        flip: whether half of the pictures are mirrored.
 
     Returns:
         (n, 3, H, W) float32, whole levels from 0 to 255.
@@ -56,7 +57,7 @@ def official_augment(pixels: Tensor, u: Tensor, flip: bool = True) -> Tensor:
 
 
 def _crop(x: Tensor, u: Tensor, flip: bool) -> Tensor:
-    """A part of the picture of a random size and place, stretched to the whole, perhaps mirrored.
+    """Resize a random part of the picture to the whole, and mirror it if `flip` and a draw say so.
 
     Sizes are drawn until one fits into the picture, as torchvision does it.
     """
@@ -66,9 +67,9 @@ def _crop(x: Tensor, u: Tensor, flip: bool) -> Tensor:
     width, height = ((side * s.sqrt()).round() for s in (area * ratio, area / ratio))
     fits = (width <= side) & (height <= side)
     first = fits.int().argmax(1, keepdim=True)
-    some = fits.any(1)
+    fits_once = fits.any(1)
     width, height = (
-        torch.where(some, size.gather(1, first)[:, 0], float(side)) for size in (width, height)
+        torch.where(fits_once, size.gather(1, first)[:, 0], float(side)) for size in (width, height)
     )
     left = ((side - width + 1) * u[:, _LEFT]).floor().clamp(max=side - 1)
     top = ((side - height + 1) * u[:, _TOP]).floor().clamp(max=side - 1)
@@ -83,7 +84,7 @@ def _crop(x: Tensor, u: Tensor, flip: bool) -> Tensor:
 
 
 def _operate(x: Tensor, operation: Tensor, sign: Tensor) -> Tensor:
-    """One operation a picture, (n,) numbers of OPERATIONS; the sign is of shears, shifts, turns."""
+    """Apply one operation (n,) to each picture; shears, shifts and turns use the sign (n,)."""
     view = (-1, 1, 1, 1)
 
     def chosen(name: str) -> Tensor:
@@ -95,7 +96,7 @@ def _operate(x: Tensor, operation: Tensor, sign: Tensor) -> Tensor:
 
 
 def _sources(chosen: Callable[[str], Tensor], sign: Tensor, side: int) -> Tensor:
-    """Where in its picture each pixel comes from: (n, 2, 3), columns first, in pixels."""
+    """Return the map (n, 2, 3) from each pixel to the one it comes from, as (column, row)."""
     zero = torch.zeros_like(sign)
 
     def amount(name: str, value: float) -> Tensor:
@@ -115,7 +116,7 @@ def _sources(chosen: Callable[[str], Tensor], sign: Tensor, side: int) -> Tensor
 
 
 def _warp(x: Tensor, sources: Tensor) -> Tensor:
-    """Sample each picture linearly between pixels; whatever lies outside has the level FILL."""
+    """Sample each picture with linear interpolation; pixels outside have the level FILL."""
     side = x.shape[-1]
     line = torch.arange(side, device=x.device, dtype=torch.float32)
     row, column = torch.meshgrid(line, line, indexing="ij")
@@ -127,10 +128,10 @@ def _warp(x: Tensor, sources: Tensor) -> Tensor:
 
 
 def _autocontrast(x: Tensor) -> Tensor:
-    """Each channel stretched so that its highest level is 255, rounded down.
+    """Stretch each channel so that its highest level is 255, rounded down.
 
-    The official code subtracts the lowest level in 8 bits without a sign, which adds 256 to the
-    difference unless that level is 0: any other channel becomes 255 throughout.
+    The official code subtracts the lowest level in unsigned 8 bits, which adds 256 to the
+    difference unless that level is 0. So any other channel becomes 255 everywhere.
     """
     low, high = (f(x, dim=(2, 3), keepdim=True).double() for f in (torch.amin, torch.amax))
     scale = 255 / (high - low).clamp_min(1)
@@ -139,7 +140,7 @@ def _autocontrast(x: Tensor) -> Tensor:
 
 
 def _equalize(x: Tensor) -> Tensor:
-    """Each channel's levels spread evenly, in whole steps, as Pillow's `ImageOps.equalize`."""
+    """Spread the levels of each channel evenly in whole steps, as Pillow's `ImageOps.equalize`."""
     n, c, height, width = x.shape
     levels = x.long().view(n * c, -1)
     counts = torch.zeros(n * c, 256, device=x.device, dtype=torch.int64)

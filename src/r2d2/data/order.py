@@ -1,4 +1,4 @@
-"""The order of an epoch: a seeded permutation, optionally with near twins side by side."""
+"""Order the rows of an epoch by a seeded permutation, optionally with similar rows side by side."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy.typing as npt
 
 from r2d2.keyed import Draw, generator
 
-WINDOW = 65536  # rows sorted at a time: bounds the work on a large table
-WHOLE = 1 << 24  # rows up to which a permutation is held in memory, 128 MB
+WINDOW = 65536  # how many rows are sorted at a time, which bounds the work on a large table
+WHOLE = 1 << 24  # up to so many rows, a permutation is held in memory (128 MB)
 ROUNDS = 6
 
 
 class Shuffle:
-    """A seeded permutation of any length that is computed where it is asked for, not held.
+    """A seeded permutation of any length that is computed position by position, not stored.
 
-    A Feistel network over the next power of four mixes a place by keys; what falls beyond the end
-    is mixed again, until it falls within (cycle walking; Black and Rogaway 2002).
+    A Feistel network permutes the numbers below the next power of four. A result beyond the end of
+    the permutation is permuted again until it is within (cycle walking; Black and Rogaway 2002).
     """
 
     def __init__(self, count: int, random: np.random.Generator) -> None:
@@ -31,12 +31,12 @@ class Shuffle:
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The rows (n,) at `places` (n,)."""
-        found = self._mix(places.astype(np.uint64))
-        while (beyond := found >= np.uint64(self.count)).any():
-            found[beyond] = self._mix(found[beyond])
-        return found.astype(np.int64)
+    def __getitem__(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the rows (n,) at positions (n,)."""
+        rows = self._mix(positions.astype(np.uint64))
+        while (beyond := rows >= np.uint64(self.count)).any():
+            rows[beyond] = self._mix(rows[beyond])
+        return rows.astype(np.int64)
 
     def _mix(self, x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         left, right = x >> self._half, x & self._low
@@ -46,14 +46,14 @@ class Shuffle:
 
 
 def _scramble(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea, Flood 2014)."""
+    """Apply the finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
 def epoch_shuffle(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64] | Shuffle:
-    """A permutation of `count` rows for one epoch, to be indexed by places (n,) int64."""
+    """Return a permutation of `count` rows for one epoch, to be indexed by positions (n,) int64."""
     random = generator(seed, epoch, Draw.ORDER)
     return random.permutation(count) if count <= WHOLE else Shuffle(count, random)
 
@@ -61,18 +61,19 @@ def epoch_shuffle(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64] | 
 def epoch_order(
     texts: Sequence[str], seed: int, epoch: int, neighbours: int = 1
 ) -> npt.NDArray[np.int64]:
-    """A permutation of the rows for one epoch; every epoch shows each row once.
+    """Return a permutation of the rows for one epoch, with similar texts side by side.
 
-    FGR learns from what stands beside a pair in its batch. A batch of thousands holds near twins by
-    chance, a small one almost never, and the match is then told by the coarsest feature. So runs of
-    rows whose texts are alike can stay together: neighbours in the alphabet, by beginning in even
-    epochs and by ending in odd ones, cut at another place each epoch, and shuffled.
+    FGR draws its negatives from the batch of a pair. A batch of thousands of pairs has similar ones
+    by chance, but a small batch almost never has, and then coarse features are enough to tell a
+    match. So rows with similar texts can be kept together. Texts are sorted, by their beginnings in
+    even epochs and by their ends in odd ones, and cut into runs, at other positions in each epoch.
+    The runs are then shuffled.
 
     Args:
-        texts: one a row.
-        seed: of the run.
+        texts: a text of each row.
+        seed: of the training run.
         epoch: counted from 0.
-        neighbours: length of a run; 1 is a plain permutation.
+        neighbours: the length of a run; 1 is a plain permutation.
 
     Returns:
         (n,) int64.
@@ -89,33 +90,33 @@ def epoch_order(
         first = int(random.integers(neighbours))
         cuts = [0, *range(first, len(rows), neighbours), len(rows)]
         runs = [rows[a:b] for a, b in pairwise(cuts)]
-        parts += [row for place in random.permutation(len(runs)) for row in runs[place]]
+        parts += [row for number in random.permutation(len(runs)) for row in runs[number]]
     return np.array(parts, dtype=np.int64)
 
 
 def group_order(
     groups: npt.NDArray[np.int64], seed: int, epoch: int, neighbours: int
 ) -> npt.NDArray[np.int64]:
-    """A permutation of the rows for one epoch, in which rows of one group stand side by side.
+    """Return a permutation of the rows for one epoch, in which the rows of a group are adjacent.
 
-    Near misses belong into one batch: there a difference that seldom decides does decide.
+    Near misses should be in the same batch, because only there a model must tell them apart.
 
     Args:
         groups: (n,) the group of each row.
-        seed: of the run.
+        seed: of the training run.
         epoch: counted from 0.
-        neighbours: length of a run at most; a larger group becomes several runs.
+        neighbours: the largest length of a run; a larger group becomes several runs.
 
     Returns:
-        (n,) int64: the runs shuffled, and the rows within each.
+        (n,) int64, with the runs shuffled, and the rows within each run.
     """
     random = generator(seed, epoch, Draw.ORDER)
     order = random.permutation(len(groups))
-    order = order[np.argsort(groups[order], kind="stable")]  # group after group
+    order = order[np.argsort(groups[order], kind="stable")]  # sorted by group
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1 - abs(groups).max()))
     sizes = np.diff(starts, append=len(order))
     within = np.arange(len(order)) - np.repeat(starts, sizes)  # the row's number in its group
     run = np.cumsum(within % neighbours == 0) - 1
-    place = random.permutation(run[-1] + 1)[run]
-    shuffled: npt.NDArray[np.int64] = order[np.argsort(place, kind="stable")]
+    run_position = random.permutation(run[-1] + 1)[run]
+    shuffled: npt.NDArray[np.int64] = order[np.argsort(run_position, kind="stable")]
     return shuffled

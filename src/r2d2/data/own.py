@@ -1,4 +1,4 @@
-"""Pictures and captions of one's own: a folder of images and a CSV or JSONL file of captions."""
+"""Read a user's own pictures and captions: a folder of images, and a CSV or JSONL file."""
 
 from __future__ import annotations
 
@@ -47,30 +47,31 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class CaptionRows:
-    """The rows that are of one picture and split: all of them are kept, or none."""
+    """The rows of one picture and split, which are kept or left out together."""
 
-    where: dict[tuple[str, int | None], str] = field(default_factory=dict)  # of texts with labels
+    # The file and line of each text with its label.
+    where: dict[tuple[str, int | None], str] = field(default_factory=dict)
     rows: int = 0
-    left_out: DroppedRows = field(default_factory=DroppedRows)  # texts, where the rows are kept
+    left_out: DroppedRows = field(default_factory=DroppedRows)  # texts that rows are kept without
 
     def add(
         self, texts: Sequence[Text], label: int | None, faults: Sequence[TextFault], where: str
     ) -> None:
-        """One more row, which has a text."""
+        """Add a row that has a text."""
         self.rows += 1
         count_holes(faults, where, self.left_out)
         for text in texts:
             self._note((text.text, label), where)
 
     def update(self, other: CaptionRows) -> None:
-        """Add the rows of others."""
+        """Add all rows of another object."""
         self.rows += other.rows
         self.left_out.update(other.left_out)
         for text, where in other.where.items():
             self._note(text, where)
 
     def labelled(self) -> list[tuple[list[str], int | None]]:
-        """All texts in one row; or, where some have labels, a row for each."""
+        """Return all texts as one row; where any has a label, each text as a row of its own."""
         if all(label is None for _, label in self.where):
             return [([text for text, _ in self.where], None)]
         return [([text], label) for text, label in self.where]
@@ -81,7 +82,7 @@ class CaptionRows:
         self.where.setdefault(text, where)
 
 
-Captions = dict[tuple[PictureFile, str], CaptionRows]  # by picture and split; "": none is told
+Captions = dict[tuple[PictureFile, str], CaptionRows]  # by picture and split; "": none is named
 
 
 def import_folder(
@@ -93,17 +94,20 @@ def import_folder(
     test_share: float = 0.1,
     overwrite: bool = False,
 ) -> ImportResult:
-    """Write a pairs table of a folder of images and a file of captions.
+    """Write a pairs table from a folder of images and a file of captions.
 
-    The file is a CSV with a header, or JSONL: a column of image paths (relative to the folder, or
-    base names anywhere under it), one of captions (a text, or in JSONL a list of them), optionally
-    a split and a label (1 match, 0 not). Several rows of one image become one; of labelled pairs
-    each stays by itself. Where neither a split column, nor the file's name, nor a picture's folders
-    tell the split, images are held out by a hash of their content; of three pictures or more, at
-    least one each for `val` and `test`. The same where such names say `train` and nothing else.
+    The file is a CSV with a header, or JSONL. It has a column of image paths, which are relative to
+    the folder or base names of files anywhere under it, and a column of captions, which in JSONL
+    may be lists. It may have columns for the split and for the label (1 match, 0 not). Several rows
+    of one image become one row, except that each labelled pair stays a row of its own.
+
+    Where no split is named by a column, the file's name or a picture's folders, or where such names
+    only say `train`, images are held out by a hash of their content. With three pictures or more,
+    `val` and `test` get at least one each.
 
     Raises:
-        R2D2Error: no such folder or file, no column for images or captions, or nothing usable.
+        R2D2Error: the folder, the file, or a column for images or captions is missing, or no row
+            can be used.
     """
     result = ImportResult()
     pairs = read_folder(Path(images), [Path(captions)], result.dropped, val_share, test_share)
@@ -119,15 +123,16 @@ def read_folder(
     val_share: float = 0.1,
     test_share: float = 0.1,
 ) -> Iterator[Pair]:
-    """The rows of `import_folder`; `dropped` counts what is left out. Raises as it does, at once.
+    """Yield the rows of `import_folder`, and count in `dropped` what is left out.
 
-    Several files are read as if they were one. An id may stand in several rows.
+    Several files are read as if they were one. Several rows may have the same id. The errors of
+    `import_folder` are raised before the first row.
     """
     if not folder.is_dir():
         raise R2D2Error(f"there is no folder {folder}: give the folder of the images")
     pictures = PictureIndex([folder])
-    by_column: Captions = {}  # of rows whose split a column tells
-    by_name: Captions = {}  # of the others: a name of a file or folder tells it, or nothing
+    by_column: Captions = {}  # rows whose split is named by a column
+    by_name: Captions = {}  # other rows: their split is named by a file or folder, or not at all
     for file in files:
         _gather(file, pictures, by_column, by_name, dropped)
     grouped = with_splits(by_column, by_name, val_share + test_share > 0)
@@ -143,7 +148,7 @@ def read_folder(
 
 
 def read_captions(pictures: PictureIndex, file: Path, dropped: DroppedRows) -> Captions:
-    """The texts of a file of captions by picture and split; R2D2Error where it cannot be read."""
+    """Read a file of captions by picture and split; raise R2D2Error where it cannot be read."""
     by_column: Captions = {}
     by_name: Captions = {}
     _gather(file, pictures, by_column, by_name, dropped)
@@ -151,11 +156,12 @@ def read_captions(pictures: PictureIndex, file: Path, dropped: DroppedRows) -> C
 
 
 def with_splits(by_column: Captions, by_name: Captions, holds_out: bool = True) -> Captions:
-    """Texts whose split a column tells, and those where a name tells it or nothing, as one.
+    """Join the texts whose split is named by a column with the others.
 
-    Where names say `train` alone, and pictures are to be held out of it, such a split is empty.
+    Where names only say `train` and `holds_out` is set, these names are ignored, so that pictures
+    can be held out for val and test.
     """
-    # Of a part of a data set all names say `train`; it has no pictures to measure on.
+    # In a part of a data set all names may say `train`; then there is nothing to evaluate on.
     splits = {split for _, split in (*by_column, *by_name)}
     only_train = holds_out and bool(by_name) and splits == {TRAIN}
     if only_train:
@@ -164,9 +170,9 @@ def with_splits(by_column: Captions, by_name: Captions, holds_out: bool = True) 
             "val and test; a column `split` is taken at its word"
         )
     grouped = by_column
-    told = dict(iter(by_column))
+    column_split = dict(iter(by_column))
     for (picture, named), captions in by_name.items():
-        split = told.get(picture, "") if only_train or not named else named
+        split = column_split.get(picture, "") if only_train or not named else named
         grouped.setdefault((picture, split), CaptionRows()).update(captions)
     return grouped
 
@@ -174,7 +180,7 @@ def with_splits(by_column: Captions, by_name: Captions, holds_out: bool = True) 
 def captioned_pairs(
     grouped: Captions, dropped: DroppedRows, val_share: float = 0.1, test_share: float = 0.1
 ) -> Iterator[Pair]:
-    """The rows of pictures, with texts or without, in order of paths; see `import_folder`."""
+    """Yield the rows of pictures, with or without texts, in the order of their paths."""
     drawn = [picture.path for picture, split in grouped if not split]
     named = {split for _, split in grouped if split}
     held = held_out.moved(drawn, named, val_share, test_share)
@@ -227,16 +233,16 @@ def _order(picture: PictureFile, split: str) -> tuple[Path, str]:
 
 
 def _check(file: Path, columns: list[str]) -> None:
-    """Raise where there is no column of images or none of captions."""
+    """Raise R2D2Error where the column of images or that of captions is missing."""
     if not columns:
-        return  # nothing is there, which the caller tells
+        return  # the file is empty, and the caller raises an error
     is_csv = file.suffix.lower().removeprefix(".") in (*CSV, *TSV)
-    for what, names in (("images", IMAGE_NAMES), ("captions", CAPTION_NAMES)):
+    for kind, names in (("images", IMAGE_NAMES), ("captions", CAPTION_NAMES)):
         if not any(name in columns for name in names):
             has = ", ".join(columns)
             chinese = next(name for name in names if not name.isascii())
             name = f"in the first line {names[0]}" if is_csv else names[0]
             raise R2D2Error(
-                f"{file} has no column of {what} (it has {has[:200] or 'none'}): name it "
+                f"{file} has no column of {kind} (it has {has[:200] or 'none'}): name it "
                 f"{name}, or {', '.join(names[1:4])}, {chinese}"
             )

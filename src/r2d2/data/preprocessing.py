@@ -1,6 +1,7 @@
-"""From a picture to the pixels that a model reads, as the model was trained to see it.
+"""Turn a picture into the pixels that a model reads, in the way that the model was trained with.
 
-A square of one size, or for towers of flexible resolution a rectangle of whole patches.
+The result is a square of a fixed size, or, for towers of flexible resolution, a rectangle of whole
+patches.
 """
 
 from __future__ import annotations
@@ -17,34 +18,37 @@ from PIL import Image
 from r2d2.errors import R2D2Error
 from r2d2.images.decode import decode_image, decode_resized, resize, to_rgb
 
-LONGEST = 4  # long side over short side of a picture whose middle is cut out
-ROUGHLY = 1e-5  # the scale of a picture is found to
+LONGEST = 4  # longer sides, in multiples of the short side, are cut before the middle is cut out
+ROUGHLY = 1e-5  # the precision to which the scale of a picture is computed
 Pixels = npt.NDArray[np.uint8]  # (side, side, 3); (h, w, 3) where the aspect is kept
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resizing; the default is ours: the whole picture squeezed to a square, bicubic."""
+    """How pictures are resized; by default a whole picture is resized to a square, bicubic."""
 
-    side: int  # pixels of the square
-    shortest: int | None = None  # the shorter edge gets this, then the middle is cut out
+    side: int  # pixels of a side of the square
+    # The shorter edge is resized to so many pixels, and the middle is cut out; None: the whole
+    # picture is resized to the square.
+    shortest: int | None = None
     resample: int = Image.Resampling.BICUBIC.value  # Pillow's number of the filter
-    # Pixels of a patch, where the aspect is kept: the picture gets as many as there may be
+    # Pixels of a side of a patch, for models that keep the aspect ratio; None: they do not.
     patch: int | None = None
-    # Of these numbers of patches the smallest that the picture has by itself, else the largest
+    # The largest numbers of patches that are possible. The smallest of them that is enough for a
+    # picture at its own size is used, or else the largest.
     patches: tuple[int, ...] = ()
 
     @staticmethod
     def of(config: Mapping[str, Any], side: int, *, crops: bool) -> Preprocessing:
-        """As a preprocessor_config.json says.
+        """Read the settings from a preprocessor_config.json.
 
         Args:
-            config: its content; may be empty.
-            side: pixels of the square that the model reads.
-            crops: whether the family cuts the middle out where the file says nothing.
+            config: the content of the file; may be empty.
+            side: pixels of a side of the square that the model reads.
+            crops: whether the model family cuts the middle out where the file does not say it.
 
         Raises:
-            R2D2Error: the file asks for another size than the model has, or an unknown filter.
+            R2D2Error: the size in the file is not that of the model, or the filter is unknown.
         """
         size, crop = config.get("size"), config.get("crop_size")
         crops = bool(config.get("do_center_crop", crops))
@@ -53,11 +57,11 @@ class Preprocessing:
             shortest = None
         if crops and shortest is None and not isinstance(size, Mapping):
             shortest = side
-        made = crop if crops and crop is not None else size
-        asked = made.get("height", side) if isinstance(made, Mapping) else made or side
-        if asked != side:
+        result = crop if crops and crop is not None else size
+        pixels = result.get("height", side) if isinstance(result, Mapping) else result or side
+        if pixels != side:
             raise R2D2Error(
-                f"preprocessor_config.json makes pictures of {asked} pixels, and the model takes "
+                f"preprocessor_config.json makes pictures of {pixels} pixels, and the model takes "
                 f"{side}: give the file that belongs to it"
             )
         chosen = _filter(config, Image.Resampling.BICUBIC)
@@ -67,21 +71,22 @@ class Preprocessing:
     def flexible(
         config: Mapping[str, Any], side: int, patch: int, patches: tuple[int, ...] = ()
     ) -> Preprocessing:
-        """Of SigLIP 2's towers of flexible resolution, as their own processor does it.
+        """Return the settings of SigLIP 2 with flexible resolution, as its own processor has them.
 
         Args:
-            config: content of a preprocessor_config.json; may be empty.
-            side: pixels of the square of all places that the model learned.
-            patch: pixels of a patch.
-            patches: see `Preprocessing.patches`; empty: the one number that `config` has.
+            config: the content of a preprocessor_config.json; may be empty.
+            side: pixels of a side of the square of all positions that the model has learnt.
+            patch: pixels of a side of a patch.
+            patches: see `Preprocessing.patches`; empty: the number in `config`.
 
         Raises:
-            R2D2Error: the file has patches of another size, or an unknown filter.
+            R2D2Error: the patch size in the file is not that of the model, or the filter is
+                unknown.
         """
-        told = config.get("patch_size", patch)
-        if told != patch:
+        patch_size = config.get("patch_size", patch)
+        if patch_size != patch:
             raise R2D2Error(
-                f"preprocessor_config.json has patches of {told} pixels, and the model takes "
+                f"preprocessor_config.json has patches of {patch_size} pixels, and the model takes "
                 f"{patch}: give the file that belongs to it"
             )
         most = config.get("max_num_patches", (side // patch) ** 2)
@@ -92,11 +97,14 @@ class Preprocessing:
 
     @property
     def usual(self) -> bool:
-        """Whether it is our own, for which there is a faster way from a file."""
+        """Whether these are the default settings, for which a file can be decoded faster."""
         return self == Preprocessing(self.side)
 
     def region(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """What is seen of a picture of `size`: left, top, right and bottom, 0 to 1 of its own."""
+        """Return the region of a picture of `size` that the model sees, in shares from 0 to 1.
+
+        The shares are those of the left, top, right and bottom edges.
+        """
         if self.shortest is None:
             return 0.0, 0.0, 1.0, 1.0
         seen = min(size) * self.side / self.shortest  # pixels of the square, before resizing
@@ -104,7 +112,7 @@ class Preprocessing:
         return (1 - across) / 2, (1 - down) / 2, (1 + across) / 2, (1 + down) / 2
 
     def differs(self) -> str:
-        """What it does otherwise than ours, in words; empty where nothing."""
+        """Return in words how the settings differ from the default; empty where they do not."""
         parts = []
         if self.patch is not None:
             parts.append("keeps the aspect of pictures")
@@ -115,11 +123,11 @@ class Preprocessing:
         return " and ".join(parts)
 
     def shrink(self, image: Image.Image) -> Image.Image:
-        """An RGB picture resized, but not cut; what was shrunk before stays as it is."""
+        """Resize an RGB picture without cutting it; a picture from `shrink` stays unchanged."""
         if self.usual:
             return Image.fromarray(resize(image, self.side))
         if self.patch is not None:
-            return image  # its own size decides how many patches it gets
+            return image  # the number of its patches depends on its size
         if self.shortest is None:
             return image.resize((self.side, self.side), Image.Resampling(self.resample))
         image = _middle(image)
@@ -130,11 +138,11 @@ class Preprocessing:
         return image.resize(size, Image.Resampling(self.resample))
 
     def __call__(self, image: Image.Image, name: str = "image") -> Pixels:
-        """The pixels of a picture of any mode and size. BadImage where its file is broken."""
+        """Return the pixels of a picture of any mode and size; raise BadImage if it is broken."""
         return self._pixels(to_rgb(image, name=name))
 
     def _pixels(self, image: Image.Image) -> Pixels:
-        """The pixels of an upright RGB picture."""
+        """Return the pixels of an upright RGB picture."""
         if self.usual:
             return resize(image, self.side)
         if self.patch is not None:
@@ -146,19 +154,20 @@ class Preprocessing:
         return np.array(cut, dtype=np.uint8)
 
     def read(self, file: bytes, name: str = "image") -> Pixels:
-        """The pixels of an encoded picture. BadImage where it cannot be used."""
+        """Return the pixels of an encoded picture; raise BadImage where it cannot be used."""
         if self.usual:
             return decode_resized(file, self.side, name=name)
         return self._pixels(decode_image(file, name=name))
 
     def square(self) -> Preprocessing:
-        """The same, with the picture squeezed to the square of all places."""
+        """Return the same settings for pictures that are resized to the square of all positions."""
         return Preprocessing(self.side, self.shortest, self.resample)
 
     def _whole_patches(self, size: tuple[int, int], patch: int) -> tuple[int, int]:
-        """Width and height in whole patches, as large as the number of patches allows.
+        """Return the largest width and height in whole patches that the number of patches allows.
 
-        The scale is halved in on as SigLIP 2's processor does it, which decides near whole numbers.
+        The scale is found by the same bisection as in SigLIP 2's processor, because its rounding
+        decides where a side is near a whole number of patches.
         """
         count = (size[0] // patch) * (size[1] // patch)
         most = next((limit for limit in sorted(self.patches) if limit >= count), max(self.patches))
@@ -176,12 +185,12 @@ class Preprocessing:
         return across * patch, down * patch
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data, for config.json."""
+        """Return plain data for config.json."""
         return asdict(self)
 
 
 def _filter(config: Mapping[str, Any], usual: Image.Resampling) -> int:
-    """Pillow's number of the filter that a preprocessor_config.json names."""
+    """Return Pillow's number of the filter that a preprocessor_config.json names."""
     chosen = config.get("resample", usual.value)
     if chosen not in {f.value for f in Image.Resampling}:
         raise R2D2Error(f"preprocessor_config.json: resample {chosen!r} is none of Pillow's")
@@ -189,9 +198,10 @@ def _filter(config: Mapping[str, Any], usual: Image.Resampling) -> int:
 
 
 def _middle(image: Image.Image) -> Image.Image:
-    """At most LONGEST times as long as it is wide: a strip of a pixel's width would grow huge.
+    """Cut a picture so that its longer side is at most LONGEST times the shorter.
 
-    What is cut off is far from the square that is cut out of the middle.
+    Otherwise a strip that is one pixel wide would become huge when it is resized. What is cut off
+    is far from the square in the middle.
     """
     longest = LONGEST * min(image.size)
     if max(image.size) <= longest:

@@ -1,9 +1,9 @@
-"""Our fine-tuning's augmentation: random crop, flip, RandAugment (arXiv 1909.13719).
+"""The augmentation of our fine-tuning: random crop, flip, RandAugment (arXiv 1909.13719).
 
-A crop of at least half the area, a flip, then 2 operations at magnitude 5 of 10, drawn with
-replacement from the ten of the official code, and always done; `official_augment` tells how that
-code does them. All geometry (crop, flip, shear, shift, turn) is composed
-into one map and each picture resampled once, on whatever device it is.
+Each picture is cropped to at least half its area and flipped with probability 1/2. Then two
+operations of magnitude 5 of 10 are drawn with replacement from the ten of the official code and
+always applied; `official_augment` tells what the official code does. All geometric changes (crop,
+flip, shear, shift, turn) are composed into one map, so that each picture is resampled only once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ OPERATIONS = (
     "identity", "autocontrast", "equalize", "brightness", "sharpness",
     "shear x", "shear y", "translate x", "translate y", "rotate",
 )  # fmt: skip
-TIMES = 2  # operations a picture
+TIMES = 2  # operations per picture
 LEVEL = 5 / 10  # magnitude
-NUMBERS = 6 + 2 * TIMES  # random numbers a picture
+NUMBERS = 6 + 2 * TIMES  # random numbers per picture
 
-MIN_AREA = 0.5  # of the crop (official: scale 0.5 to 1)
-MAX_RATIO = 4 / 3  # of the crop's sides
+MIN_AREA = 0.5  # the least area of the crop (official: scale 0.5 to 1)
+MAX_RATIO = 4 / 3  # the largest ratio of the crop's sides
 _SHEAR = 0.3 * LEVEL
 _SHIFT = 0.45 * LEVEL * 2 / 10  # of the half side: some 5 pixels of 224
 _ANGLE = math.radians(30) * LEVEL
@@ -32,12 +32,12 @@ _SHARPNESS = 0.9 * LEVEL
 
 
 def rand_augment(x: Tensor, u: Tensor, flip: bool = True) -> Tensor:
-    """A random view of each picture, not normalised.
+    """Return a random view of each picture, not normalised.
 
     Args:
         x: (n, 3, H, W) in [0, 1].
         u: (n, NUMBERS) uniform in [0, 1).
-        flip: mirror half of them.
+        flip: whether half of the pictures are mirrored.
 
     Returns:
         (n, 3, H, W) in [0, 1].
@@ -47,7 +47,7 @@ def rand_augment(x: Tensor, u: Tensor, flip: bool = True) -> Tensor:
     width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
     mirror = torch.where(u[:, 2] < 0.5, -1.0, 1.0) if flip else torch.ones_like(width)
     left, top = (2 * u[:, 3] - 1) * (1 - width), (2 * u[:, 4] - 1) * (1 - height)
-    # Where in the picture an output's point (a, b) comes from: rows of a 2 by 3 map.
+    # The map (2, 3) from a point of the output to the point of the picture that it comes from.
     where = _map(
         width * mirror, torch.zeros_like(width), left, torch.zeros_like(width), height, top
     )
@@ -70,19 +70,19 @@ def _is(operation: Tensor, name: str) -> Tensor:
 
 
 def _map(a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor) -> Tensor:
-    """(n, 2, 3) of six columns (n,)."""
+    """Make maps (n, 2, 3) from six columns (n,)."""
     return torch.stack([a, b, c, d, e, f], dim=1).view(-1, 2, 3)
 
 
 def _compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """First `inner`, then `outer`; both (n, 2, 3)."""
+    """Compose two maps (n, 2, 3): `inner` is applied first, then `outer`."""
     bottom = outer.new_tensor([[[0.0, 0.0, 1.0]]]).expand(len(outer), 1, 3)
     whole = torch.cat([outer, bottom], dim=1) @ torch.cat([inner, bottom], dim=1)
     return whole[:, :2]
 
 
 def _geometry(operation: Tensor, sign: Tensor) -> Tensor:
-    """The map of a shear, a shift or a turn; the identity for every other operation."""
+    """Return the map of a shear, a shift or a turn; the identity for other operations."""
     zero = torch.zeros_like(sign)
 
     def amount(name: str, value: float) -> Tensor:
@@ -98,7 +98,7 @@ def _geometry(operation: Tensor, sign: Tensor) -> Tensor:
 
 
 def _colour(x: Tensor, operation: Tensor, sign: Tensor) -> Tensor:
-    """Change the pictures whose operation is one of colour; the others stay as they are."""
+    """Change the pictures whose operation changes colours, and leave the others unchanged."""
     view = (-1, 1, 1, 1)
     brighter = (x * (1 + _BRIGHTNESS * sign.view(view))).clamp(0, 1)
     kernel = x.new_ones(3, 1, 3, 3)
@@ -115,7 +115,7 @@ def _colour(x: Tensor, operation: Tensor, sign: Tensor) -> Tensor:
 
 
 def _equalize(x: Tensor) -> Tensor:
-    """Each channel's levels spread evenly: a level becomes the share of pixels below it."""
+    """Spread the levels of each channel evenly: a level becomes the share of pixels below it."""
     n, c, height, width = x.shape
     levels = (x * 255).round().long().view(n * c, -1)
     counts = torch.zeros(n * c, 256, device=x.device, dtype=x.dtype)

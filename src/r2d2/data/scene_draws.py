@@ -1,12 +1,13 @@
-"""Which things stand where in each scene of the corpus: draws of numbers, without pictures.
+"""Draw the things of each scene of the corpus, as numbers without pictures.
 
-A scene is four different things, one in each cell: upper left, upper right, lower left, lower
-right. Things are numbers: those below `known` are what training shows, the others are new to it.
-Two hashes keep the splits apart, whatever their sizes:
+A scene has four different things, one in each cell: upper left, upper right, lower left, lower
+right. Things are numbers. Those below `known` occur in training, and the others are new. Two hashes
+keep the splits apart, whatever their sizes:
 
-- of each set of four known things: a tenth of the sets is for `val`, a tenth for `test`. A set
-  goes with all its arrangements, so no scene of `test` is a training scene with places changed;
-- of each pair of known things: a twentieth of the pairs stands in scenes of `test_pairs` only.
+- A hash of each set of four known things puts a tenth of the sets into `val` and a tenth into
+  `test`, each with all its arrangements. So no scene of `test` is a rearranged training scene.
+- A hash of each pair of known things selects a twentieth of the pairs, which only occur together in
+  scenes of `test_pairs`.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from r2d2.keyed import Draw, generator, key
 from r2d2.unique_ids import DigestMap
 
 CELLS = 4
-VAL_SHARE, TEST_SHARE = 0.1, 0.1  # of the sets of four known things
-PAIR_SHARE = 0.05  # of the pairs of known things
-TRIES = 3000  # of a scene, until there are taken to be no more
-MOST = 0.25  # of about as many scenes as there are, which can be drawn with their near misses
+VAL_SHARE, TEST_SHARE = 0.1, 0.1  # shares of the sets of four known things
+PAIR_SHARE = 0.05  # the share of the pairs of known things that are held out
+TRIES = 3000  # after so many failed draws of a scene it is assumed that there are no more
+MOST = 0.25  # at most this share of all possible scenes can be drawn with their near misses
 
 TRAIN, VAL, TEST, TEST_PAIRS, TEST_THINGS = "train", "val", "test", "test_pairs", "test_things"
 SPLITS = (TRAIN, VAL, TEST, TEST_PAIRS, TEST_THINGS)
@@ -36,23 +37,23 @@ Scene = tuple[int, int, int, int]  # things by cell
 
 
 class Role(StrEnum):
-    """What a scene is within its group."""
+    """The role of a scene within its group."""
 
     SCENE = "scene"
-    SWAPPED = "swapped"  # the first one, but two things have changed places
-    REPLACED = "replaced"  # the first one, but another thing stands in one cell
+    SWAPPED = "swapped"  # the scene with two things swapped
+    REPLACED = "replaced"  # the scene with another thing in one cell
 
 
 @dataclass(frozen=True, slots=True)
 class SceneGroup:
-    """A scene with its near misses, or alone."""
+    """A scene, with or without its near misses."""
 
-    number: int  # within its split
+    number: int  # the number of the group within its split
     scenes: dict[Role, Scene]
 
 
 def about_how_many(known: int, split: str) -> float:
-    """Scenes of four of so many known things that a split may hold, by the shares of the hashes."""
+    """Estimate how many scenes of `known` things a split can have, by the shares of the hashes."""
     apart = (1 - PAIR_SHARE) ** math.comb(CELLS, 2)  # no pair of a scene is held out
     share = {
         TRAIN: apart * (1 - VAL_SHARE - TEST_SHARE),
@@ -64,32 +65,38 @@ def about_how_many(known: int, split: str) -> float:
 
 
 class SceneDraws:
-    """The scenes of all splits. No scene is drawn twice; that costs 16 bytes a scene.
+    """Draws the scenes of all splits; no scene is drawn twice, which takes 16 bytes per scene.
 
     The scenes of a split depend on (known, new, seed) and its own size, not on the other splits.
     """
 
     def __init__(self, known: int, new: int, seed: int) -> None:
-        """`known` and `new`: things that training shows, and that `test_things` adds."""
+        """Start the draws.
+
+        Args:
+            known: the number of things that occur in training.
+            new: the number of things that only occur in `test_things`.
+            seed: of the draws.
+        """
         self.known, self.new, self.seed = known, new, seed
         self._drawn = DigestMap()
 
     def groups(self, split: str, with_near_misses: int, alone: int = 0) -> Iterator[SceneGroup]:
-        """Groups of a scene and two near misses, then scenes alone.
+        """Yield groups of a scene with two near misses, and then `alone` scenes without.
 
         Raises:
-            R2D2Error: the things do not make so many scenes.
+            R2D2Error: there are not so many different scenes of these things.
         """
         for number in range(with_near_misses + alone):
             yield SceneGroup(number, self._draw(split, number, number < with_near_misses))
 
-    def is_held_out(self, one: int, other: int) -> bool:
-        """Whether two known things stand together in scenes of `test_pairs` only."""
-        low, high = sorted((one, other))
+    def is_held_out(self, first: int, second: int) -> bool:
+        """Return whether two known things only occur together in scenes of `test_pairs`."""
+        low, high = sorted((first, second))
         return self._share(low * self.known + high, Draw.PAIR) < PAIR_SHARE
 
     def split_of(self, scene: Scene) -> str:
-        """The split of a set of four known things no pair of which is held out."""
+        """Return the split of a scene of known things of which no pair is held out."""
         code = 0
         for thing in sorted(scene):
             code = code * self.known + thing
@@ -110,7 +117,7 @@ class SceneDraws:
                 scenes[Role.REPLACED] = self._replaced(split, scene, cell, random)
                 if not self._fits(split, scenes[Role.REPLACED]):
                     continue
-            codes = [self._code(one) for one in scenes.values()]
+            codes = [self._code(drawn) for drawn in scenes.values()]
             if any(self._drawn.get(code) is not None for code in codes):
                 continue
             for code in codes:
@@ -122,7 +129,7 @@ class SceneDraws:
         )
 
     def _scene(self, split: str, random: np.random.Generator) -> tuple[Scene, int]:
-        """Any four things that a split may show, and the cell in which a near miss differs."""
+        """Draw four things that may be in a split, and the cell in which a near miss differs."""
         things = random.choice(self.known, CELLS, replace=False)
         cell = int(random.integers(CELLS))
         if split == TEST_THINGS:
@@ -148,7 +155,7 @@ class SceneDraws:
         return _scene(things)
 
     def _fits(self, split: str, scene: Scene) -> bool:
-        """Whether a scene of things that the split may show is of this split."""
+        """Return whether a scene of things that may be in a split belongs to it."""
         known = [thing for thing in scene if thing < self.known]
         held_out = any(self.is_held_out(*pair) for pair in combinations(known, 2))
         if split == TEST_PAIRS:
@@ -162,14 +169,14 @@ class SceneDraws:
         return code
 
     def _share(self, code: int, draw: Draw) -> float:
-        """A number in [0, 1) for a pair or a set."""
+        """Return a number in [0, 1) for a pair or a set, by a hash."""
         return key(self.seed, code, draw) / 2**64
 
 
 def _swapped(scene: Scene, random: np.random.Generator) -> Scene:
     things = np.array(scene)
-    one, other = random.choice(CELLS, 2, replace=False)
-    things[[one, other]] = things[[other, one]]
+    first, second = random.choice(CELLS, 2, replace=False)
+    things[[first, second]] = things[[second, first]]
     return _scene(things)
 
 

@@ -1,17 +1,19 @@
-"""The corpus of scenes: four emoji in a 2 x 2 grid, and a text that names each with its place.
+"""The corpus of scenes: four emoji in a 2 x 2 grid, and a text that names each with its position.
 
-What stands where decides whether a text is true, which is what a second stage is for. A scene and
-its near misses (two things swapped, one thing replaced) are a group: they share a `group_id`.
+Whether a text is true depends on what is where, which a second stage can tell better than a first.
+A scene and its near misses (two things swapped, one thing replaced) are a group and share a
+`group_id`.
 
-| split | what its scenes hold |
+| split | its scenes have |
 |---|---|
 | train | known things |
-| val, test | known things, in sets of four that training never shows, in whatever arrangement |
-| test_pairs | known things, two of which never stand together in `train`, `val` and `test` |
-| test_things | three known things and a new one, for which the near miss has another new one |
+| val, test | known things, in sets of four that never occur in training, in no arrangement |
+| test_pairs | known things, two of which never occur together in `train`, `val` and `test` |
+| test_things | three known things and a new one, which is another new one in the near miss |
 
-Known things are emoji of the embedded corpus's `train`, new ones of its `test_novel`, one picture a
-concept: a model of both corpora has seen no new thing either.
+Known things are emoji of the split `train` of the embedded corpus, and new things are emoji of its
+`test_novel`, with one picture per concept. So the new things are also new to a model that was
+trained on both corpora.
 """
 
 from __future__ import annotations
@@ -50,14 +52,14 @@ PLACES = ("左上", "右上", "左下", "右下")
 JOIN = "，"
 SOURCE = "scene"
 LEAST_THINGS = 16
-COMPRESSION = 3  # of PNG: half of the time of the usual 6, for files that are 4% larger
-# A name that reads like a part of a scene's text would leave open what stands where.
+COMPRESSION = 3  # of PNG: takes half the time of the usual 6, and files are 4% larger
+# A name that contains these would make the text of a scene ambiguous.
 _UNCLEAR = re.compile(f"[{JOIN}、（]|{'|'.join(PLACES)}")
 
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """How many scenes, and how hard they are.
+    """The number of scenes, and how hard they are.
 
     Raises:
         R2D2Error: a value is out of its range.
@@ -90,24 +92,24 @@ class SceneSettings:
         if self.things < LEAST_THINGS:
             raise R2D2Error(f"--things {self.things}: give {LEAST_THINGS} or more")
         for name, size in self.sizes.items():
-            there = math.inf if name == TEST_THINGS else about_how_many(self.things, name)
-            if size > there * MOST:
+            possible = math.inf if name == TEST_THINGS else about_how_many(self.things, name)
+            if size > possible * MOST:
                 raise R2D2Error(
                     f"--{name.partition('_')[0]} {size:,}: {self.things} things make about "
-                    f"{there:,.0f} scenes for split {name}; give a quarter of that at most, or "
+                    f"{possible:,.0f} scenes for split {name}; give a quarter of that at most, or "
                     "more --things"
                 )
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Pictures of each split."""
+        """The number of pictures of each split."""
         tests = dict.fromkeys((TEST, TEST_PAIRS, TEST_THINGS), self.test)
         return {TRAIN: self.train, VAL: self.val, **tests}
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """What stands in a cell."""
+    """A thing that can be in a cell."""
 
     name: str
     picture: bytes  # the encoded file
@@ -120,13 +122,13 @@ def build_scene_table(
     overwrite: bool = False,
     update: Update = lambda *arguments: None,
 ) -> dict[str, int]:
-    """Write the corpus as a pairs table; gives the rows of each split.
+    """Write the corpus as a pairs table, and return the number of rows of each split.
 
-    Equal settings give equal rows. Memory: the pictures of the things, and 32 bytes a scene by
-    which none is drawn twice and no id stands twice.
+    Equal settings give equal rows. Memory holds the pictures of the things, and 32 bytes per scene
+    to avoid repeated scenes and ids.
 
     Raises:
-        R2D2Error: `path` is taken, or there are not so many things or scenes.
+        R2D2Error: `path` exists, or there are not so many things or scenes.
     """
     known, new = choose_things(emoji_pairs(), settings.things, settings.seed)
     counts: Counter[str] = Counter()
@@ -150,13 +152,13 @@ def build_scene_table(
 def choose_things(
     corpus: Iterable[Pair], count: int, seed: int
 ) -> tuple[list[SceneObject], list[SceneObject]]:
-    """Of the embedded corpus so many things that training shows, drawn by a hash, and all new ones.
+    """Choose `count` known things of the embedded corpus by a hash, and all new things.
 
-    Of each concept the emoji with the shortest name. Those whose picture has several names, or
-    whose name holds a comma or a place, are no things.
+    Each concept is represented by the emoji with the shortest name. Emoji are not used if their
+    picture has several names, or if their name contains a comma or a position.
 
     Raises:
-        R2D2Error: there are not so many.
+        R2D2Error: there are not so many known things.
     """
     by_base: dict[str, dict[str, Pair]] = {TRAIN: {}, "test_novel": {}}
     for pair in corpus:
@@ -167,7 +169,8 @@ def choose_things(
         base = emoji_base(pair.image_id)
         if base not in concepts or _size(pair) < _size(concepts[base]):
             concepts[base] = pair
-    names = Counter(pair.texts[0].text for some in by_base.values() for pair in some.values())
+    chosen = [pair for concepts in by_base.values() for pair in concepts.values()]
+    names = Counter(pair.texts[0].text for pair in chosen)
     assert max(names.values()) == 1
     if count > len(by_base[TRAIN]):
         raise R2D2Error(f"--things {count:,}: there are {len(by_base[TRAIN]):,}, give no more")
@@ -184,10 +187,10 @@ def choose_things(
 def scene_pairs(
     known: list[SceneObject], new: list[SceneObject], settings: SceneSettings
 ) -> Iterator[Pair]:
-    """The rows, split after split, the rows of a group one after the other.
+    """Yield the rows of one split after another; the rows of a group follow one another.
 
     Raises:
-        R2D2Error: the things do not make so many scenes.
+        R2D2Error: there are not so many different scenes of these things.
     """
     things = [*known, *new]
     cell = settings.pixels // 2
@@ -210,8 +213,9 @@ def scene_pairs(
 
 
 def describe(scene: Scene, things: list[SceneObject]) -> str:
-    """The text of a scene: 左上红苹果，右上狗，左下鼓，右下船."""
-    return JOIN.join(place + things[thing].name for place, thing in zip(PLACES, scene, strict=True))
+    """Return the text of a scene, such as 左上红苹果，右上狗，左下鼓，右下船."""
+    cells = zip(PLACES, scene, strict=True)
+    return JOIN.join(position + things[thing].name for position, thing in cells)
 
 
 def _quarter(thing: SceneObject, side: int) -> Image.Image:

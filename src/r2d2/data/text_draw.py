@@ -1,6 +1,7 @@
-"""The draw of a picture's text, and of a second one: a source by its share, a text by its weight.
+"""Draw a text of a picture, and a second one: first a source by its share, then a text by weight.
 
-A text is drawn within its source, or a title's weight of 1 would drown a query's CTR of 0.02.
+Weights are compared only within a source. Otherwise a title with a weight of 1 would nearly always
+be drawn instead of a query whose weight is its CTR of 0.02.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from r2d2.tokenizer import text_key
 
 
 def not_empty(texts: Sequence[Text]) -> tuple[Text, ...]:
-    """Those that say something."""
+    """Return the texts whose key is not empty."""
     return tuple(text for text in texts if text_key(text.text))
 
 
 def draw_text(
     texts: Sequence[Text], source_shares: Mapping[str, float], u_source: float, u_text: float
 ) -> Text:
-    """One of the texts.
+    """Draw one of the texts.
 
     Args:
-        texts: at least one.
-        source_shares: by source, 1 for those that it does not name. Where all shares, or all
-            weights within a source, are 0, each is as likely.
+        texts: at least one text.
+        source_shares: the share of each source; a source that is not named has 1. Where all shares
+            are 0, or all weights within a source, the draw is uniform.
         u_source: uniform in [0, 1).
         u_text: uniform in [0, 1).
     """
@@ -39,14 +40,14 @@ def draw_text(
 
 
 def candidates_for_second(texts: Sequence[Text], first: Text) -> list[Text]:
-    """The other texts of a picture: those of another source than `first`, if there are any."""
+    """Return the other texts of a picture, only those of another source if there are any."""
     key = text_key(first.text)
     others = [text for text in texts if text_key(text.text) != key]
     return [text for text in others if text.source != first.source] or others
 
 
 def _draw(weights: Sequence[float], u: float) -> int:
-    """An index with probability proportional to its weight; evenly where all weights are 0."""
+    """Draw an index with probability proportional to its weight; uniformly if all weights are 0."""
     if len(weights) == 1:
         return 0
     total = float(sum(weights))

@@ -1,4 +1,4 @@
-"""Which rows of a split can be trained on: one pass over its texts, some bytes of memory a row."""
+"""Find the rows of a split that can be trained on, in one pass with some bytes of memory a row."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from r2d2.tokenizer import text_key
 
 @dataclass(frozen=True)
 class UsableRows:
-    """The n rows that have what training asks for, and how many have not, by reason."""
+    """The n rows that can be trained on, and how many rows cannot, by reason."""
 
-    rows: npt.NDArray[np.integer[Any]]  # (n,) of the table, ascending
-    labels: npt.NDArray[np.int8] | None  # (n,) 1 match, 0 not; None where they are not learnt
+    rows: npt.NDArray[np.integer[Any]]  # (n,) row numbers in the table, ascending
+    labels: npt.NDArray[np.int8] | None  # (n,) 1 match, 0 not; None where they are not trained on
     left_out: Counter[str] = field(default_factory=Counter)
 
 
 def usable_rows(table: PairsTable, split: str | Sequence[str], labelled: bool) -> UsableRows:
-    """The rows of a split, or of several, with a text, and with a label or without the label 0.
+    """Return the usable rows of one or several splits.
+
+    A usable row has a text. With `labelled` it also has a label, otherwise its label is not 0.
 
     Raises:
         R2D2Error: there is no such split, or none of its rows can be used.
@@ -57,7 +59,7 @@ def usable_rows(table: PairsTable, split: str | Sequence[str], labelled: bool) -
 
 
 def count_with_second_text(table: PairsTable, rows: npt.NDArray[np.integer[Any]]) -> int:
-    """The number of those of `rows` (n,), ascending, that have two different texts.
+    """Count those of the ascending `rows` (n,) that have two different texts.
 
     Raises:
         R2D2Error: there are none.
@@ -77,10 +79,10 @@ def count_with_second_text(table: PairsTable, rows: npt.NDArray[np.integer[Any]]
 
 
 def row_groups(table: PairsTable, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """The number of the group of each of `rows` (n,), ascending; a row without one is by itself.
+    """Return the group of each of the ascending `rows` (n,); a row without one is its own group.
 
     Raises:
-        R2D2Error: no row is of a group.
+        R2D2Error: no row has a group.
     """
     numbers: dict[str, int] = {}
     has_groups = GROUP.name in table.columns
@@ -100,7 +102,7 @@ def row_groups(table: PairsTable, rows: npt.NDArray[np.integer[Any]]) -> npt.NDA
 def _batches_of_rows(
     table: PairsTable, rows: npt.NDArray[np.integer[Any]], *columns: str
 ) -> Iterator[tuple[slice, pa.RecordBatch]]:
-    """The columns of `rows` (n,), ascending, in batches, each with its part of the n rows."""
+    """Yield columns of the ascending `rows` (n,) in batches, each with its range of the n rows."""
     done = 0
     for start, batch in table.scan(columns):
         end = int(np.searchsorted(rows, start + len(batch)))
@@ -109,12 +111,12 @@ def _batches_of_rows(
 
 
 def _has_text(texts: pa.Array) -> npt.NDArray[np.bool_]:
-    """Which rows (n,) hold a text with anything but white space in it."""
+    """Return (n,) which rows have a text that is not only white space."""
     words = pc.struct_field(texts.flatten(), "text")
     seen = pc.greater(pc.binary_length(pc.utf8_trim_whitespace(words)), 0)
     full = pc.fill_null(seen, False).to_numpy(zero_copy_only=False)
     lengths = pc.fill_null(pc.list_value_length(texts), 0).to_numpy(zero_copy_only=False)
     ends = np.cumsum(lengths)
     upto = np.concatenate([[0], np.cumsum(full)])
-    found: npt.NDArray[np.bool_] = upto[ends] > upto[ends - lengths]
-    return found
+    has_text: npt.NDArray[np.bool_] = upto[ends] > upto[ends - lengths]
+    return has_text
