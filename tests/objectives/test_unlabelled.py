@@ -13,12 +13,12 @@ from r2d2.objectives.distill import tgd
 from r2d2.objectives.gcpr import gcpr, positives
 from r2d2.objectives.queue import FeatureQueue
 from r2d2.objectives.second_text import softmax_contrast
-from r2d2.objectives.unlabelled import Unlabelled, nearer_than_own
+from r2d2.objectives.unlabelled import UnlabelledCandidates, nearer_than_own
 
 KEYS = torch.tensor([[7, 10], [7, 11], [8, 12], [9, 11], [5, 13]])
 MATCHES = positives(KEYS, KEYS)
-NONE = Unlabelled(*torch.zeros(2, 5, 5, dtype=torch.bool))
-ALL = Unlabelled(~MATCHES, ~MATCHES)
+NONE = UnlabelledCandidates(*torch.zeros(2, 5, 5, dtype=torch.bool))
+ALL = UnlabelledCandidates(~MATCHES, ~MATCHES)
 
 
 def unit(n, d=6):

@@ -20,7 +20,7 @@ from r2d2.objectives.gcpr import gcpr, positives
 from r2d2.objectives.queue import FeatureQueue
 from r2d2.objectives.second_text import PresentPairs, softmax_contrast
 from r2d2.objectives.sigmoid import sigmoid_contrast
-from r2d2.objectives.unlabelled import Unlabelled, nearer_than_own
+from r2d2.objectives.unlabelled import UnlabelledCandidates, nearer_than_own
 from r2d2.objectives.widths import at_width
 
 NO_BIAS = (
@@ -93,7 +93,7 @@ def contrast_losses(
 
 def _unlabelled(
     features: Features, queue: FeatureQueue | None, margin: float, collectives: Collectives
-) -> Unlabelled:
+) -> UnlabelledCandidates:
     """Find unlabelled candidates among the pairs of all processes, followed by the queue."""
     images, texts, keys = features.images.detach(), features.texts.detach(), features.keys
     candidates = [tuple(collectives.gather(x) for x in (images, texts, keys))]
@@ -104,7 +104,7 @@ def _unlabelled(
         matches = positives(keys, other_keys)
         of_images.append(nearer_than_own(images, texts, other_texts, matches, margin))
         of_texts.append(nearer_than_own(texts, images, other_images, matches, margin))
-    return Unlabelled(torch.cat(of_images, dim=1), torch.cat(of_texts, dim=1))
+    return UnlabelledCandidates(torch.cat(of_images, dim=1), torch.cat(of_texts, dim=1))
 
 
 def _over_widths(

@@ -8,7 +8,7 @@ from torch import Tensor
 from r2d2.objectives.gcpr import Gather, hard_targets, identity, positives
 from r2d2.objectives.precision import exact
 from r2d2.objectives.queue import FeatureQueue
-from r2d2.objectives.unlabelled import Unlabelled, log_softmax_without
+from r2d2.objectives.unlabelled import UnlabelledCandidates, log_softmax_without
 
 
 @exact
@@ -22,7 +22,7 @@ def tgd(
     temperature: Tensor,
     alpha: float,
     gather: Gather = identity,
-    unlabelled: Unlabelled | None = None,
+    unlabelled: UnlabelledCandidates | None = None,
 ) -> Tensor:
     """L_TgD = 1/2 mean_i [L_w(yhat^I_i, s(I_i, .)) + L_w(yhat^T_i, s(T_i, .))].
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from r2d2.objectives.precision import exact
-from r2d2.objectives.unlabelled import Unlabelled, log_softmax_without
+from r2d2.objectives.unlabelled import UnlabelledCandidates, log_softmax_without
 
 # Joins a tensor (n, ...) over ranks to (N, ...), with gradient; the identity on one process.
 Gather = Callable[[Tensor], Tensor]
@@ -48,7 +48,7 @@ def gcpr(
     keys: Tensor,
     temperature: Tensor,
     gather: Gather = identity,
-    unlabelled: Unlabelled | None = None,
+    unlabelled: UnlabelledCandidates | None = None,
 ) -> Tensor:
     """L_GCPR = 1/2 mean_i [CE(y_i, s(I_i, .)) + CE(y_i, s(T_i, .))].
 

@@ -10,7 +10,7 @@ from r2d2.objectives.batch import StepContext, TrainingBatch
 from r2d2.objectives.collectives import SINGLE_PROCESS, Collectives
 from r2d2.objectives.fgr import BlockedCandidates, HardNegatives, negatives_of
 from r2d2.objectives.gcpr import positives, similarity
-from r2d2.objectives.unlabelled import Unlabelled, nearer_than_own
+from r2d2.objectives.unlabelled import UnlabelledCandidates, nearer_than_own
 
 
 def candidate_processes(pairs: int, context: StepContext, collectives: Collectives) -> Collectives:
@@ -68,7 +68,7 @@ def block_unlabelled(
         collectives: from `candidate_processes`.
     """
     images, texts = images.detach(), texts.detach()
-    found = Unlabelled(
+    found = UnlabelledCandidates(
         nearer_than_own(images, texts, collectives.gather(texts), blocked, margin),
         nearer_than_own(texts, images, collectives.gather(images), blocked, margin),
     )

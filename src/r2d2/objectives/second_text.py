@@ -13,7 +13,7 @@ from r2d2.objectives.batch import SecondTextFeatures
 from r2d2.objectives.collectives import Collectives
 from r2d2.objectives.gcpr import Gather, hard_targets, positives
 from r2d2.objectives.precision import exact
-from r2d2.objectives.unlabelled import Unlabelled, log_softmax_without, nearer_than_own
+from r2d2.objectives.unlabelled import UnlabelledCandidates, log_softmax_without, nearer_than_own
 
 
 class PresentPairs:
@@ -62,12 +62,12 @@ class PresentPairs:
         filled = x.new_zeros(self._n, *x.shape[1:]).index_copy(0, self._rows, x)
         return self._collectives.gather(filled)[self._present_in_all]
 
-    def unlabelled(self, margin: float) -> Unlabelled:
+    def unlabelled(self, margin: float) -> UnlabelledCandidates:
         """Second texts (k, K) of each picture, and pictures of each second text."""
         of_images = positives(self.image_keys, self.gather(self.text_keys))
         of_texts = positives(self.text_keys, self.gather(self.image_keys))
         images, texts = self.images.detach(), self.texts.detach()
-        return Unlabelled(
+        return UnlabelledCandidates(
             nearer_than_own(images, texts, self.gather(texts), of_images, margin),
             nearer_than_own(texts, images, self.gather(images), of_texts, margin),
         )
@@ -81,7 +81,7 @@ def softmax_contrast(
     text_keys: Tensor,
     temperature: Tensor,
     gather: Gather,
-    unlabelled: Unlabelled | None = None,
+    unlabelled: UnlabelledCandidates | None = None,
 ) -> Tensor:
     """L = 1/2 mean_i [CE(y^I_i, s(I_i, .)) + CE(y^T_i, s(T_i, .))], as in `gcpr`; 0 without pairs.
 

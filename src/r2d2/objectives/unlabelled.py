@@ -16,7 +16,7 @@ from r2d2.objectives.precision import exact
 
 
 @dataclass(frozen=True)
-class Unlabelled:
+class UnlabelledCandidates:
     """Which candidates are neither positives nor negatives of the queries of n pairs."""
 
     texts: Tensor  # (n, c) bool, texts of each image
