@@ -247,7 +247,7 @@ def _joined(words: list[str]) -> str:
 
 def _named() -> tuple[dict[str, str], dict[str, Path]]:
     """Names and Twemoji's files by code points, of every fully qualified emoji that has both."""
-    emoji = require("demo", "emoji", "the emoji corpus")
+    emoji = require("search", "emoji", "the emoji corpus")
     emoji.config.load_language("zh")
     files = picture_files(TWEMOJI)
     named: dict[str, str] = {}

