@@ -49,10 +49,10 @@ def usable_rows(table: PairsTable, split: str | Sequence[str], labelled: bool) -
         left_out["no label" if labelled else "not a match"] = int((texts & ~fit).sum())
     good = texts & fit
     if not good.any():
+        needed = "a text and a label" if labelled else "a text"
         raise R2D2Error(
-            f"{table.path}: no row of split '{split}' has a text"
-            + (" and a label" if labelled else "")
-            + f" ({dict(left_out)} left out), so there is nothing to train on: {NEEDS_CAPTIONS}"
+            f"{table.path}: no row of split '{split}' has {needed} ({dict(left_out)} left out), so "
+            f"there is nothing to train on: {NEEDS_CAPTIONS}"
         )
     small = np.uint32 if len(table) < 1 << 32 else np.uint64
     return UsableRows(rows[good].astype(small), labels[good] if labelled else None, left_out)

@@ -135,12 +135,15 @@ def encoding_of(head: bytes, name: object, whole: bool = True, first: bool = Tru
         return encoding
     if 100 * head.count(0) > len(head):
         raise R2D2Error(f"{name} is no text: give the file that its name promises")
-    big5 = _decodes(head, "big5hkscs")
+    if _decodes(head, "big5hkscs"):
+        raise R2D2Error(
+            f"{name} is neither UTF-8 nor GB18030 (GBK) nor UTF-16, perhaps Big5: save it as UTF-8 "
+            "(iconv -f BIG5 -t UTF-8)"
+        )
     raise R2D2Error(
-        f"{name} is neither UTF-8 nor GB18030 (GBK) nor UTF-16"
-        + (", perhaps Big5: save it as UTF-8 (iconv -f BIG5 -t UTF-8)" if big5 else
-           ": save it as UTF-8 (iconv -f ENCODING -t UTF-8)")
-    )  # fmt: skip
+        f"{name} is neither UTF-8 nor GB18030 (GBK) nor UTF-16: save it as UTF-8 "
+        "(iconv -f ENCODING -t UTF-8)"
+    )
 
 
 def detect_encoding(head: bytes, whole: bool = True, first: bool = True) -> str | None:

@@ -78,9 +78,10 @@ def sample_table(
     within = np.concatenate(chosen)
     rows = every[within]
     if not len(rows):
+        remedy = "give a larger share" if len(every) else "give a table that has images"
         raise R2D2Error(
             f"a share of {config.share:g} keeps none of the {len(every):,} images of {table.path}: "
-            + ("give a larger one" if len(every) else "give a table that has some")
+            f"{remedy}"
         )
 
     pairs = table.stream(rows, batch_rows=CHUNK, stage="sampling", update=update)
