@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from helpers.cli import call_cli
+from helpers.hub_server import loopback_hub
 from helpers.steps import StepWatch
 
 os.environ["R2D2_LANG"] = "en"  # whatever the locale of who runs the tests
@@ -29,6 +31,25 @@ def steps():
     """The steps of the runs in this process; see `StepWatch`."""
     with StepWatch() as watch:
         yield watch
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """The command line in this process; see `call_cli`."""
+    return lambda *arguments: call_cli(monkeypatch, capsys, *arguments)
+
+
+@pytest.fixture
+def chinese(monkeypatch):
+    """The language of who runs the tests."""
+    monkeypatch.setenv("R2D2_LANG", "zh")
+
+
+@pytest.fixture
+def hub():
+    """A hub of models on this machine."""
+    with loopback_hub() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

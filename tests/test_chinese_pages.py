@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from helpers.corpus_builds import SETTINGS, write_log
-from helpers.distinct_pairs import pair, table_of
+from helpers.distinct_pairs import pair, quiet, table_of
 from helpers.encoders import colour_table
 from helpers.label_exports import annotation, export_of, tasks_of
 from helpers.line_model import results_of
@@ -47,11 +47,6 @@ CODE = re.compile(r"`[^`]*`|https?://\S+|--[a-z-]+(?: \S+)?")
 pytestmark = pytest.mark.usefixtures("chinese")
 
 
-@pytest.fixture
-def chinese(monkeypatch):
-    monkeypatch.setenv("R2D2_LANG", "zh")
-
-
 class ShownText(HTMLParser):
     """The texts of a page outside its style, its list of settings, user texts and citations."""
 
@@ -81,10 +76,6 @@ def english_texts(html, names=()):
     """The texts of a page in which two English words follow each other."""
     texts = [text for text in ShownText(html).texts if text not in names]
     return sorted({text for text in texts if WORDS.search(CODE.sub("", text))})
-
-
-def quiet(*arguments, **more):
-    pass
 
 
 def test_an_english_sentence_is_noticed():

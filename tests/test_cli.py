@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from helpers.cli import call_cli
+from helpers.cli import sets
 from helpers.pictures import picture, png
 from helpers.runs import contents, name, small_settings, small_table
 from r2d2.evaluation.dataset import EvaluationSet
@@ -21,17 +21,7 @@ from r2d2.pair import SCHEMA
 from r2d2.ranking.two_stage import WEIGHTS
 from r2d2.table import Pair, PairsTable, Text, write_table
 
-
-def sets(*settings):
-    return [part for setting in settings for part in ("--set", setting)]
-
-
 SMALL = sets(*small_settings("r2d2", "train.epochs=1"))
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    return lambda *arguments: call_cli(monkeypatch, capsys, *arguments)
 
 
 @pytest.fixture

@@ -84,11 +84,6 @@ def test_no_text_is_in_two_catalogues_of_errors():
     assert count == len({unnamed(text) for text in catalogue("errors")})
 
 
-@pytest.fixture
-def chinese(monkeypatch):
-    monkeypatch.setenv("R2D2_LANG", "zh")
-
-
 @pytest.mark.usefixtures("chinese")
 def test_the_most_special_template_is_taken():
     line = "pairs.lance exists: give another --out, or --overwrite"

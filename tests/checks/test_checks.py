@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from helpers.cli import call_cli, refused
+from helpers.distinct_pairs import quiet
 from helpers.pictures import png
 from r2d2.checks.base import CheckOptions
 from r2d2.checks.run import CHECKS, check_table
@@ -17,10 +18,6 @@ from r2d2.table import Pair, Text, write_table
 from r2d2.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "../shared/data/flickr8k-cn/train.parquet"
-
-
-def quiet(*arguments, **more):
-    pass
 
 
 def picture(number, side=80):

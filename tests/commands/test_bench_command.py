@@ -8,14 +8,8 @@ import pytest
 
 from benchmarks.speed import SUBJECTS, subject
 from benchmarks.speed.compare import JSON_KEYS, Result
-from helpers.cli import call_cli
 from r2d2.commands.bench import benchmarks_in
 from r2d2.errors import R2D2Error
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    return lambda *arguments: call_cli(monkeypatch, capsys, *arguments)
 
 
 def test_it_lists_its_subjects(cli):

@@ -8,7 +8,6 @@ import sys
 import pytest
 from typer.main import get_command
 
-from helpers.cli import call_cli
 from helpers.runs import small_table
 from r2d2 import __version__
 from r2d2.cli import app
@@ -42,11 +41,6 @@ def helps():
         for parameter in command.params:
             if parameter.name != "show_completion":
                 yield name, parameter.name, parameter.help
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    return lambda *arguments: call_cli(monkeypatch, capsys, *arguments)
 
 
 def sentences(text):

@@ -2,16 +2,8 @@
 
 import json
 
-import pytest
-
 import r2d2
-from helpers.cli import call_cli
 from helpers.published_weights import HEADS, save_small
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    return lambda *arguments: call_cli(monkeypatch, capsys, *arguments)
 
 
 def test_a_model_goes_out_and_comes_back(cli, tmp_path):

@@ -12,16 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.pictures import encode
 from r2d2.errors import R2D2Error
 from r2d2.images.decode import BadImage, decode_image, has_more_frames, resize, to_rgb
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
-
-
-def encode(image, kind="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def photo(size=(40, 30)):

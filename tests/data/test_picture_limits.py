@@ -1,6 +1,5 @@
 """Files made to cost more than they look: refused before a decoder starts or a parser runs long."""
 
-import io
 import random
 import struct
 import zlib
@@ -9,14 +8,9 @@ import pytest
 from PIL import GifImagePlugin, Image, ImageFile
 
 from helpers.calls import watched
+from helpers.pictures import encode
 from r2d2.images.decode import BadImage, decode_image, decode_resized, has_more_frames
 from r2d2.images.limits import MAX_SIDE, PieceReader
-
-
-def encode(image, kind="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def chunk(kind, data=b""):

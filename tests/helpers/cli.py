@@ -55,3 +55,8 @@ def call_cli(monkeypatch, capsys, *arguments):
     code = run_command()
     output = capsys.readouterr()
     return code, output.out, output.err.splitlines()
+
+
+def sets(*settings):
+    """Settings as arguments of a command."""
+    return [part for setting in settings for part in ("--set", setting)]

@@ -14,8 +14,13 @@ def picture(number, side=SIDE):
     return Image.fromarray(blocks.repeat(side // 8, 0).repeat(side // 8, 1))
 
 
-def png(image):
-    """An image as the bytes of its file."""
+def encode(image, kind="PNG", **options):
+    """An image as the bytes of a file of this kind."""
     file = io.BytesIO()
-    image.save(file, "PNG")
+    image.save(file, kind, **options)
     return file.getvalue()
+
+
+def png(image):
+    """An image as the bytes of a PNG."""
+    return encode(image)

@@ -4,18 +4,12 @@ import socket
 
 import pytest
 
-from helpers.hub_server import loopback_hub, run_r2d2
+from helpers.hub_server import run_r2d2
 from helpers.published_weights import save_small
 from r2d2.integrations.hf_folder import export_hf
 
 TOKEN = {"HF_TOKEN": "hf_writes"}
 NAME = "owner/mine"
-
-
-@pytest.fixture
-def hub():
-    with loopback_hub() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

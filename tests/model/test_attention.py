@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.parameters import spread
 from r2d2.model.attention import Attention, init_weights
 from r2d2.model.fast.attend_few import attend_from
 from r2d2.model.fast.packing import Packing
@@ -27,13 +28,6 @@ def naive_attention(attention, x, context, mask):
                 mixed = sum(e * v[i, s, part] for e, s in zip(scores, seen, strict=True))
                 out[i, p, part] = mixed / sum(scores)
     return attention.out(out)
-
-
-def spread(module):
-    """Parameters large enough, biases included, for a mistake to be seen."""
-    for p in module.parameters():
-        nn.init.normal_(p, std=0.4)
-    return module.double()
 
 
 @pytest.mark.parametrize("masked", [False, True])

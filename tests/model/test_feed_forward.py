@@ -6,16 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.parameters import spread
 from r2d2.config import ACTIVATIONS
 from r2d2.model.activations import QuickGELU, activation
 from r2d2.model.feed_forward import FeedForward
-
-
-def spread(module):
-    """Parameters large enough, biases included, for a mistake to be seen."""
-    for p in module.parameters():
-        nn.init.normal_(p, std=0.4)
-    return module.double()
 
 
 def test_quick_gelu_and_feed_forward():

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from helpers.cli import wait_until
-from helpers.hub_server import loopback_hub, run_r2d2, start_r2d2
+from helpers.hub_server import run_r2d2, start_r2d2
 from helpers.published_weights import save_small
 from helpers.runs import small_table
 from helpers.small_hf_models import save_fgclip2, save_hf
@@ -31,12 +31,6 @@ PUBLISHED = {
 NEEDED = {"config.json", "model.safetensors", "tokenizer.json", "vocab.txt",
           "tokenizer_config.json", "preprocessor_config.json"}  # fmt: skip
 BIG = 6_000_000  # numbers of a tensor that is not used: 24 MB, more than the client's buffer
-
-
-@pytest.fixture
-def hub():
-    with loopback_hub() as server:
-        yield server
 
 
 def publish(hub, name, folder, **more):

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.features import is_positive, unit
 from objectives.gathering import gather_from
 from r2d2.objectives.distill import fgd, tgd
 from r2d2.objectives.gcpr import gcpr
@@ -14,14 +15,6 @@ from r2d2.objectives.queue import FeatureQueue
 N, D = 5, 6
 # Pairs 0 and 1 show the same image, 1 and 3 say the same text.
 KEYS = torch.tensor([[7, 10], [7, 11], [8, 12], [9, 11], [5, 13]])
-
-
-def unit(n, d=D):
-    return F.normalize(torch.randn(n, d, dtype=torch.float64), dim=1).requires_grad_()
-
-
-def is_positive(a, b):
-    return a[0] == b[0] or a[1] == b[1]
 
 
 def naive_tgd(

@@ -6,19 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.features import is_positive, unit
 from objectives.gathering import gather_from
 from r2d2.objectives.gcpr import gcpr, hard_targets, positives, similarity
 
 # Pairs 0 and 1 show the same image, 1 and 3 say the same text, 4 stands alone.
 KEYS = torch.tensor([[7, 10], [7, 11], [8, 12], [9, 11], [5, 13]])
-
-
-def unit(n, d=6):
-    return F.normalize(torch.randn(n, d, dtype=torch.float64), dim=1).requires_grad_()
-
-
-def is_positive(a, b):
-    return a[0] == b[0] or a[1] == b[1]
 
 
 def naive(images, texts, keys, tau):

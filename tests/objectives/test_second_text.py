@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.features import unit
 from helpers.small_step import CONTEXT, KEYS, TEXTS, batch_of, second_texts, setup
 from r2d2.config import make_config
 from r2d2.objectives.batch import Denominators, Features, SecondTextFeatures
@@ -16,10 +17,6 @@ FIRST = [[7, 10], [7, 11], [8, 12], [9, 11], [5, 13], [4, 14]]
 # The second text of 0 is that of 2; that of 3 is the first text of 2; that of 5 that of 1.
 SECOND = [20, 21, 20, 12, 22, 11]
 ALL = [True] * 6
-
-
-def unit(n):
-    return F.normalize(torch.randn(n, 6, dtype=torch.float64), dim=1).requires_grad_()
 
 
 def features(present):

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
+from helpers.features import unit
 from helpers.small_step import CONTEXT, batch_of, setup
 from objectives.gathering import gather_from
 from r2d2.config import make_config
@@ -14,10 +14,6 @@ from r2d2.objectives.sigmoid import sigmoid_contrast
 
 # Pairs 0 and 1 show the same image, 1 and 3 say the same text, 4 stands alone.
 KEYS = torch.tensor([[7, 10], [7, 11], [8, 12], [9, 11], [5, 13]])
-
-
-def unit(n, d=6):
-    return F.normalize(torch.randn(n, d, dtype=torch.float64), dim=1).requires_grad_()
 
 
 def scalars():

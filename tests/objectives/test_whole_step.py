@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from helpers.features import is_positive
 from helpers.small_step import CONTEXT, MASK, TERMS, batch_of, setup
 from r2d2.keyed import Draw, uniform
 
@@ -37,10 +38,6 @@ def cross(encoder, x, context):
 def log_softmax(row):
     row = torch.stack(row)
     return row - row.exp().sum().log()
-
-
-def is_positive(a, b):
-    return a[0] == b[0] or a[1] == b[1]
 
 
 def unlabelled(query, own, candidate, margin):

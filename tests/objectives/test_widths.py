@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
+from helpers.features import unit
 from helpers.small_step import CONTEXT, setup
 from objectives.test_distill import filled, naive_tgd
 from objectives.test_gcpr import KEYS
@@ -15,10 +15,6 @@ from r2d2.objectives.contrast import check_contrast, contrast_losses
 from r2d2.objectives.widths import at_width
 
 WIDTHS = (2, 4)  # of 6 numbers
-
-
-def unit(n):
-    return F.normalize(torch.randn(n, 6, dtype=torch.float64), dim=1).requires_grad_()
 
 
 def cut(rows, width):

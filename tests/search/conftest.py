@@ -6,6 +6,11 @@ from helpers.searchers import running, small_searcher
 
 
 @pytest.fixture(scope="module")
+def searcher():
+    return small_searcher()
+
+
+@pytest.fixture(scope="module")
 def address():
     with running(small_searcher(), max_body_bytes=100_000) as address:
         yield address

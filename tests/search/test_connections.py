@@ -12,7 +12,7 @@ import pytest
 from uvicorn.protocols import utils
 from uvicorn.protocols.http import h11_impl
 
-from helpers.searchers import TEXTS, running, small_searcher
+from helpers.searchers import TEXTS, running
 from r2d2.search.searcher import Searcher
 
 HALF = b"POST /search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nX-Slow: "
@@ -20,11 +20,6 @@ SLOW = HALF + b"1\r\nContent-Length: 100\r\n\r\n{"
 SLOW_AND_TOLD = SLOW.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
 HEALTH = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 PATIENT = {"client_timeout_s": 3600, "shutdown_s": 1}  # s: time alone solves nothing here
-
-
-@pytest.fixture(scope="module")
-def searcher():
-    return small_searcher()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from helpers.pictures import picture, png
 from helpers.runs import name, small_table
-from helpers.searchers import COUNT, TEXTS, small_gallery, small_model, small_searcher
+from helpers.searchers import COUNT, TEXTS, small_gallery, small_model
 from r2d2.errors import R2D2Error
 from r2d2.index.build import build_index
 from r2d2.index.layout import open_lance
@@ -14,11 +14,6 @@ from r2d2.search.first_stage import FUSED, RANK_OFFSET, WORDS_WEIGHT, by_vectors
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, PairsTable, Text, append_table, write_table
-
-
-@pytest.fixture(scope="module")
-def searcher():
-    return small_searcher()
 
 
 @pytest.fixture(scope="module")

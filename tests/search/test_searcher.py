@@ -19,11 +19,6 @@ from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 
 
-@pytest.fixture(scope="module")
-def searcher():
-    return small_searcher()
-
-
 @pytest.mark.parametrize("text", [TEXTS[0], TEXTS[21], "蓝猫"])
 def test_two_stages_are_those_of_plain_loops(searcher, text):
     found = searcher.search(text, k=COUNT, by="vectors")

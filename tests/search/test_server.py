@@ -36,11 +36,6 @@ AS_JSON = {"content-type": "application/json"}
 HALF = b'{"text": "\\ud800"}'  # half a character
 
 
-@pytest.fixture(scope="module")
-def searcher():
-    return small_searcher()
-
-
 @contextlib.contextmanager
 def serving(searcher, **settings):
     app = create_app(searcher, ServeConfig(**settings))

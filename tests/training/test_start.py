@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers.calls import PowerCutError
-from helpers.cli import call_cli, refused
+from helpers.cli import refused, sets
 from helpers.runs import SETTINGS, assert_same_run, contents, name, small_config, small_table
 from r2d2.config import make_config, make_tuning_config
 from r2d2.finetune import finetune
@@ -28,15 +28,6 @@ def place(tmp_path_factory):
     for variant in ("r2d2", "prd2"):
         pretrain(table, folder / variant, small_config(variant, "train.epochs=1", "train.seed=7"))
     return folder
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    return lambda *arguments: call_cli(monkeypatch, capsys, *arguments)
-
-
-def sets(*settings):
-    return [part for setting in settings for part in ("--set", setting)]
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from helpers.click_logs import silent
-from helpers.image_server import here, serving
+from helpers.image_server import here
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.by_host import fetch_by_host
 from r2d2.corpus.fetching.failures import FAILURES_FILE
@@ -42,12 +41,6 @@ def results(store):
     """What the store knows of each address, without what depends on when and where it was asked."""
     rows = look_up(store, "", "g").to_pylist()
     return {row["url"]: (row["status"], row["bytes"], row["tries"], row["trail"]) for row in rows}
-
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
 
 
 def test_the_store_is_that_of_one_machine(three_nodes, tmp_path, server):

@@ -47,12 +47,6 @@ def causes(count):
     return {"ok": count.kept, **count.dropped} if count.kept else dict(count.dropped)
 
 
-@pytest.fixture(scope="module")
-def server():
-    with serving() as server:
-        yield server
-
-
 @pytest.mark.parametrize("retry_failed", [False, True])
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_a_loosened_setting_lets_pass_is_fetched(server, tmp_path, name, retry_failed):

@@ -64,12 +64,6 @@ def rows_of(store):
     return found
 
 
-@pytest.fixture(scope="module")
-def server():
-    with serving() as server:
-        yield server
-
-
 ON_THE_SERVER = {
     "/ok.jpg": ("ok", ""),
     "/ok.png": ("ok", ""),
