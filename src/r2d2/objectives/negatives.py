@@ -68,13 +68,13 @@ def block_unlabelled(
         collectives: from `candidate_processes`.
     """
     images, texts = images.detach(), texts.detach()
-    found = UnlabelledCandidates(
+    unlabelled = UnlabelledCandidates(
         nearer_than_own(images, texts, collectives.gather(texts), blocked, margin),
         nearer_than_own(texts, images, collectives.gather(images), blocked, margin),
     )
     count = blocked.shape[1]
-    share = found.share * (count / (context.group_size or count))  # of the pairs of a group
-    return BlockedCandidates(blocked | found.texts, blocked | found.images, share)
+    share = unlabelled.share * (count / (context.group_size or count))  # of the pairs of a group
+    return BlockedCandidates(blocked | unlabelled.texts, blocked | unlabelled.images, share)
 
 
 def draw_hard_negatives(

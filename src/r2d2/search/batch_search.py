@@ -1,4 +1,4 @@
-"""Many queries out of a file, their results into another."""
+"""Answer the queries of a file, and write the results into another file."""
 
 from __future__ import annotations
 
@@ -29,20 +29,21 @@ from r2d2.search.display import to_dict
 from r2d2.search.query import SearchQuery
 from r2d2.search.searcher import Searcher
 
-AT_ONCE = 64
+AT_ONCE = 64  # queries that are answered together
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 TABLES = tuple(f".{suffix}" for suffix in (*CSV, *TSV, *PARQUET))
 TEXTS = ("text", "query", "查询", "文本")  # the first of these columns that has a value
 COLUMNS = ("id", "image", *TEXTS)
 
-# Where it stands, and a text, or an object (JSON that is neither, too), or why it cannot be read
+# The file and line of a query, and its content: a text, an object or other JSON, or the error that
+# reading it raised.
 Line = tuple[str, Any]
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """How many queries were answered, and which could not be."""
+    """How many queries were answered, and which could not be answered."""
 
     answered: int
     dropped: DroppedRows
@@ -51,19 +52,21 @@ class BatchReport:
 def search_many(
     searcher: Searcher, queries: Path, out: Path, options: SearchQuery, *, overwrite: bool = False
 ) -> BatchReport:
-    """Answer a file of queries, line by line, into a JSONL file of as many lines.
+    """Answer a file of queries, and write a JSONL file with one line for each query.
 
     Args:
         searcher: model and gallery.
-        queries: a text a line; or, named .jsonl, .ndjson or .json, a text or an object a line (or
-            one list of them), an object with `text` or `query`, or `image` (a path, relative to the
-            file), and perhaps `id`; or a table of these columns. Empty lines are passed over.
-        out: a line a query: `query`, perhaps `id`, and `hits`; or `error`, where it has no answer.
-        options: everything but the text and the image.
-        overwrite: replace `out`.
+        queries: a file with a text on each line. A file named .jsonl, .ndjson or .json has a text
+            or an object on each line, or one list of them. An object has `text` or `query`, or
+            `image` (a path relative to the file), and may have `id`. The file may also be a table
+            with these columns. Empty lines are skipped.
+        out: the file to write. A line has `query`, `id` if the query has one, and `hits`; or
+            `error` if there is no answer.
+        options: all settings of the queries except text and image.
+        overwrite: whether `out` is replaced.
 
     Raises:
-        R2D2Error: the file cannot be read, `out` exists, or it holds no query.
+        R2D2Error: the file cannot be read or has no query, or `out` exists.
     """
     check_outputs([a_file(out, ".jsonl", ".ndjson")], inputs=[queries], overwrite=overwrite)
     dropped = DroppedRows()
@@ -110,7 +113,12 @@ def _answered(
 
 
 def _query(file: Path, line: Any, options: SearchQuery, head: dict[str, Any]) -> SearchQuery:
-    """The query of a line; what its result begins with goes into `head`. Raises where it is bad."""
+    """Return the query of a line, and write the first fields of its result into `head`.
+
+    Raises:
+        BadValueError: the line is not a query.
+        R2D2Error: the image cannot be read.
+    """
     if isinstance(line, Exception):
         raise line
     if isinstance(line, str):
@@ -141,7 +149,7 @@ def _required(text: str | None) -> str:
 
 
 def _lines(file: Path, dropped: DroppedRows) -> Iterator[Line]:
-    """Lines that are not empty, rows of a table, or items of a list, and where each stands."""
+    """Yield the lines that are not empty, the rows of a table or the items of a list."""
     suffix = file.suffix.lower()
     if suffix in TABLES:
         yield from table_rows(file, dropped, COLUMNS, TEXTS, partial(_check, file))
@@ -159,7 +167,7 @@ def _lines(file: Path, dropped: DroppedRows) -> Iterator[Line]:
 
 
 def _parsed(line: str) -> Any:
-    """The JSON of a line, or why it is none."""
+    """Return the JSON of a line, or the error if it is not JSON."""
     try:
         return parse_json(line)
     except ValueError as error:
@@ -167,7 +175,7 @@ def _parsed(line: str) -> Any:
 
 
 def _check(file: Path, columns: list[str]) -> None:
-    """R2D2Error where no column is one of queries."""
+    """Raise R2D2Error where no column has queries."""
     if columns and not any(name in columns for name in (*TEXTS, "image")):
         raise R2D2Error(
             f"{file} has no column of queries (it has {', '.join(columns)[:200]}): name it text or "

@@ -1,4 +1,4 @@
-"""How sure the results of a search are; see `r2d2.index.calibration`."""
+"""Estimate how reliable the results of a search are; see `r2d2.index.calibration`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from r2d2.index.text.terms import image_terms, text_terms
 from r2d2.notes import Note
 from r2d2.search.first_stage import FirstStage
 
-HEAD = 20  # first results, which decide whether anything fits
+HEAD = 20  # the number of first results that decide whether anything fits the query
 NOTHING_FITS = Note(
     "nothing here fits the text (没有合适的图片): the results are only the nearest", "nothing_fits"
 )
@@ -25,21 +25,24 @@ FILTER_MATCHES_NOTHING = Note(
 
 @dataclass(frozen=True)
 class QueryEvidence:
-    """The kinds of evidence that there are for the results of a text."""
+    """The kinds of evidence for the results of a text query."""
 
     text: str  # the query in the spelling of the corpus
-    pictures: bool  # whether pictures were compared
-    complete: bool  # whether the model knows the whole text; else pictures are no evidence
-    words: bool  # whether words were searched
+    pictures: bool  # whether the text was compared with pictures
+    complete: bool  # whether the model can read the whole text; if not, pictures are no evidence
+    words: bool  # whether the words of the text were searched
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure results are, by their positions in the first stage, and the whole answer."""
+    """How reliable the results and the whole answer are.
 
-    chances: Mapping[int, float]  # of results with evidence
-    levels: Mapping[int, Level]  # empty where they are not known
-    answer: Level | None  # None where it is not known
+    Results are identified by their positions in the first stage.
+    """
+
+    chances: Mapping[int, float]  # the chance of each result that has evidence
+    levels: Mapping[int, Level]  # the level of each result; empty where they are unknown
+    answer: Level | None  # None where it is unknown
 
 
 UNKNOWN = Confidence({}, {}, None)
@@ -52,14 +55,14 @@ def confidence(
     head: Sequence[int],
     items: Mapping[int, GalleryItem],
 ) -> Confidence:
-    """How sure the results of a text are.
+    """Estimate how reliable the results of a text are.
 
     Args:
         gallery: the gallery that was searched.
         evidence: how it was searched.
         first: the results of the first stage.
-        head: positions of the best results, the same for all pages.
-        items: the results that are judged, by position; `head` is among them.
+        head: the positions of the best results, which are the same for all pages.
+        items: the results to judge, by position, including `head`.
     """
     if not evidence.pictures and not evidence.words:
         return Confidence({}, {}, "unlikely")
@@ -84,9 +87,9 @@ def _chances(
     positions: Sequence[int],
     items: Sequence[GalleryItem],
 ) -> Doubles | None:
-    """The chances of the results at `positions`, (n,), which are `items`.
+    """Return the chances (n,) of the results at `positions`, whose items are `items`.
 
-    A chance is NaN where there is no evidence for a result. None where no chance is known.
+    A chance is NaN where there is no evidence for a result. None means that no chance is known.
     """
     calibration = gallery.calibration
     if calibration is None:

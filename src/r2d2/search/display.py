@@ -1,4 +1,4 @@
-"""Results in a terminal, and as JSON."""
+"""Show results in a terminal or as JSON."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ LEVELS = (
 
 
 def to_dict(results: SearchResults) -> dict[str, Any]:
-    """Plain data; what does not apply is null."""
+    """Return plain data; fields that do not apply are null."""
     return asdict(results)
 
 
 def as_json(results: SearchResults) -> str:
-    """One object, readable; in ASCII where standard output has no room for its characters."""
+    """Return indented JSON, in ASCII where standard output cannot encode its characters."""
     text = json.dumps(to_dict(results), ensure_ascii=False, indent=1)
     try:
         text.encode(sys.stdout.encoding)
@@ -44,7 +44,7 @@ def as_json(results: SearchResults) -> str:
 def missing_level_notes(
     results: SearchResults, query: SearchQuery, searcher: Searcher
 ) -> list[Note]:
-    """Why it is not known how sure the results of a text are."""
+    """Return notes on why the reliability of the results of a text is unknown."""
     note = calibration_note(searcher.gallery)
     return [] if note is None or results.level is not None or query.text is None else [note]
 
@@ -52,7 +52,7 @@ def missing_level_notes(
 def as_table(
     results: SearchResults, query: SearchQuery, searcher: Searcher, console: Console | None = None
 ) -> None:
-    """A table of the results; the emoji corpus is drawn."""
+    """Print the results as a table; results of the emoji corpus are shown as emoji."""
     console = Console() if console is None else console
     for note in (*results.notes, *missing_level_notes(results, query, searcher)):
         console.print(Text(note.note, style="yellow"))
@@ -97,7 +97,7 @@ class _Column:
 
 
 def _columns(results: SearchResults, *, draws: bool) -> list[_Column]:
-    """Those that have something to show; `draws`: the emoji themselves, in place of their ids."""
+    """Return the columns that have content; with `draws`, emoji are shown instead of their ids."""
     has_texts = draws or any(hit.texts for hit in results.hits)
     compared = any(hit.cosine is not None for hit in results.hits)
     by_words, reranked = results.by == "words", bool(results.reranked)

@@ -1,9 +1,9 @@
-"""The first stage of a search: the nearest images by cosine, those found by words, or both lists.
+"""The first stage of a search: the nearest images by cosine, the images found by words, or both.
 
-The lists are joined by reciprocal rank fusion (Cormack et al., SIGIR 2009). A result gets
-1 / (RANK_OFFSET + rank) points from the list by cosine, and WORDS_WEIGHT times as many from the
-list by words, where equal scores share a rank. `benchmarks/everyday_search.py --choose` chooses
-the constants.
+The two lists are joined by reciprocal rank fusion (Cormack et al., SIGIR 2009). A result gets
+1 / (RANK_OFFSET + rank) points from the list by cosine. It gets WORDS_WEIGHT times as many from the
+list by words, in which equal scores have the same rank. `benchmarks/everyday_search.py --choose`
+chooses the constants.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from r2d2.search.query import Reason
 
 RANK_OFFSET = 1.0
 WORDS_WEIGHT = 1.2
-FUSED = 200  # results of each list that are joined; further ones are in the order of cosines
-NAMED_SHARE = 0.1  # the least share of the points of a result by which a list is its reason
+FUSED = 200  # the number of results of each list that are joined; the others follow by cosine
+NAMED_SHARE = 0.1  # a list is a reason for a result if it gave at least this share of its points
 
 Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class FirstStage:
-    """The results of one query, best first, (n,) each."""
+    """The n results of one query, the best first; each array is (n,)."""
 
     rows: Rows
     cosine: Floats  # NaN where pictures were not compared
     word_score: Floats  # BM25; NaN where no word was found
-    picture_points: Doubles  # for the rank by cosine
-    word_points: Doubles  # for the rank by words
+    picture_points: Doubles  # the points for the rank by cosine
+    word_points: Doubles  # the points for the rank by words
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def reason(self, position: int) -> Reason:
-        """Why the result at a position was found."""
+        """Return why the result at a position was found."""
         picture, words = float(self.picture_points[position]), float(self.word_points[position])
         least = NAMED_SHARE * (picture + words)
         if words < least or not words:
@@ -47,13 +47,13 @@ class FirstStage:
 
 
 def by_vectors(rows: Rows, cosine: Floats) -> FirstStage:
-    """The list by vectors alone."""
+    """Return the list by vectors alone."""
     nothing = np.full(len(rows), np.nan, np.float32)
     return FirstStage(rows, cosine, nothing, _points(np.arange(len(rows))), np.zeros(len(rows)))
 
 
 def by_words(rows: Rows, scores: Floats) -> FirstStage:
-    """The list by words alone."""
+    """Return the list by words alone."""
     nothing = np.full(len(rows), np.nan, np.float32)
     points: Doubles = WORDS_WEIGHT * _points(_shared_ranks(scores))
     return FirstStage(rows, nothing, scores, np.zeros(len(rows)), points)
@@ -63,17 +63,17 @@ def fuse(near: FirstStage, named: FirstStage, cosine: Floats) -> FirstStage:
     """Join both lists.
 
     Args:
-        near: of `by_vectors`; its first FUSED results are joined, the others follow.
-        named: of `by_words`, at most FUSED results.
-        cosine: (n,) of the rows of `named`.
+        near: from `by_vectors`; its first FUSED results are joined, and the others follow.
+        named: from `by_words`, at most FUSED results.
+        cosine: (n,) the cosines of the rows of `named`.
     """
-    head, word_place = near.rows[:FUSED], {int(row): n for n, row in enumerate(named.rows)}
+    head, word_position = near.rows[:FUSED], {int(row): n for n, row in enumerate(named.rows)}
     alone = np.flatnonzero(~np.isin(named.rows, head))
     rest = FUSED + np.flatnonzero(~np.isin(near.rows[FUSED:], named.rows))
     rows = np.concatenate([head, named.rows[alone], near.rows[rest]])
     cosines = np.concatenate([near.cosine[:FUSED], cosine[alone], near.cosine[rest]])
     picture = np.concatenate([near.picture_points[:FUSED], np.zeros(len(alone) + len(rest))])
-    positions = np.array([word_place.get(int(row), -1) for row in rows], np.int64)
+    positions = np.array([word_position.get(int(row), -1) for row in rows], np.int64)
     has_words = positions >= 0
     scores = np.full(len(rows), np.nan, np.float32)
     words = np.zeros(len(rows))
@@ -91,5 +91,5 @@ def _points(ranks: npt.NDArray[np.int64]) -> Doubles:
 
 
 def _shared_ranks(scores: Floats) -> npt.NDArray[np.int64]:
-    """The rank of each of descending scores, from 0; equal scores have the same rank."""
+    """Return the ranks of descending scores, from 0; equal scores have the same rank."""
     return np.searchsorted(-scores, -scores, side="left").astype(np.int64)

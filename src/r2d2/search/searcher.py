@@ -69,7 +69,7 @@ SECOND_STAGE_UNTRAINED = Note(
 
 
 def _at_width_of(gallery: Gallery, model: ImageTextModel) -> ImageTextModel:
-    """The model, cut to the width of the gallery's vectors where these were made by it so cut."""
+    """Return the model, cut to the width of the gallery's vectors if they were made that way."""
     if gallery.fingerprint == model.fingerprint or not isinstance(model, Pretrained):
         return model
     width = gallery.images.width
@@ -80,7 +80,7 @@ def _at_width_of(gallery: Gallery, model: ImageTextModel) -> ImageTextModel:
 
 
 class Searcher:
-    """A model and a gallery whose vectors the model made.
+    """Searches a gallery with the model that made the gallery's vectors.
 
         searcher = Searcher.open()                              # the emoji of the package
         searcher = Searcher.open("photos.lance", "runs/mine")
@@ -117,10 +117,10 @@ class Searcher:
         """Open an indexed table, a folder of pictures or the emoji corpus.
 
         Args:
-            table: a table with an index, or a folder of pictures, whose table is made or brought
-                up to date first; None means the emoji corpus.
-            model: None means the model of the folder's table, and otherwise the shipped one.
-            device: that the model runs on.
+            table: a table with an index, or a folder of pictures, whose table is first made or
+                updated; None: the emoji corpus.
+            model: None: the model that a folder's table was made with, otherwise the shipped one.
+            device: the device that the model runs on.
 
         Raises:
             R2D2Error: the table has no index, or another model made it.
@@ -137,11 +137,11 @@ class Searcher:
             opened = open_folder(
                 table, FolderOptions(model=None if model is None else lasting_name(model))
             )
-            net = opened.model
-            if device is not None and isinstance(net, Pretrained):
-                net = net.to(device)
-            tell_ranking(net)
-            return cls(net, FolderGallery(opened))
+            folder_model = opened.model
+            if device is not None and isinstance(folder_model, Pretrained):
+                folder_model = folder_model.to(device)
+            tell_ranking(folder_model)
+            return cls(folder_model, FolderGallery(opened))
         model = SHIPPED if model is None else model
         gallery = None if table is None else TableGallery(table)  # before a model is loaded
         loaded = load(model, device) if isinstance(model, (str, Path)) else model
@@ -155,7 +155,7 @@ class Searcher:
         return self.answer([SearchQuery(image=question, **options)])[0]
 
     def check(self, query: SearchQuery) -> None:
-        """Raise R2D2Error where a query cannot be answered; nothing is read for this."""
+        """Raise R2D2Error where a query cannot be answered, without searching."""
         query.check()
         if query.by in ("both", "words") and not self.gallery.has_words:
             raise R2D2Error(
@@ -176,7 +176,7 @@ class Searcher:
             )
 
     def by(self, query: SearchQuery) -> By:
-        """Whether a query is compared with vectors, words or both."""
+        """Return whether a query is compared with vectors, words or both."""
         if query.by is not None:
             return query.by
         return "vectors" if query.text is None or not self.gallery.has_words else "both"
@@ -218,9 +218,10 @@ class Searcher:
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[SearchQuery]) -> list[SearchResults]:
-        """Answer several queries at once, which is much faster than one by one.
+        """Answer several queries together, which is much faster than one by one.
 
-        R2D2Error where one of them cannot be answered; `check` tells this before.
+        Raises:
+            R2D2Error: one of them cannot be answered; `check` finds this out before.
         """
         for query in queries:
             self.check(query)
@@ -256,7 +257,7 @@ class Searcher:
         return _QueryTask(spelt, by, words, vectors, depth, tuple(notes), evidence)
 
     def _depth(self, query: SearchQuery) -> int:
-        """How many candidates are ranked again."""
+        """Return how many candidates are ranked again."""
         crosses = query.text is not None or query.target == "texts"
         if not (query.two_stage and crosses and self.model.has_match):
             return 0
@@ -270,7 +271,7 @@ class Searcher:
         for task in tasks:
             if task.words is None or task.query.text is None:
                 continue
-            # The same number for all pages, so that the order does not depend on the page.
+            # The number is the same for all pages, so that the order does not depend on the page.
             k = FUSED if task.vectors else MAX_DEPTH
             named = by_words(*task.words.best(task.query.text, k, task.query.where))
             if task.encoded is not None:
@@ -329,13 +330,13 @@ class Searcher:
         page = [int(position) for position in order[query.offset : query.offset + query.k]]
         head = [] if task.evidence is None else order[:HEAD].tolist()
         items = self._items(query, first, [*page, *head])
-        sure = UNKNOWN
+        reliability = UNKNOWN
         notes = task.notes
         if not order.size and query.where is not None and not self._any_match(query):
             notes = (*notes, FILTER_MATCHES_NOTHING)
         elif task.evidence is not None:
-            sure = confidence(self.gallery, task.evidence, first, head, items)
-            if sure.answer == "unlikely" and order.size:
+            reliability = confidence(self.gallery, task.evidence, first, head, items)
+            if reliability.answer == "unlikely" and order.size:
                 notes = (*notes, NOTHING_FITS)
         hits = tuple(
             Hit(
@@ -352,20 +353,21 @@ class Searcher:
                 stage=scored.stage if scored else "cosine",
                 found_by=first.reason(position),
                 words=number_or_none(first.word_score[position]),
-                chance=sure.chances.get(position),
-                level=sure.levels.get(position),
+                chance=reliability.chances.get(position),
+                level=reliability.levels.get(position),
             )
             for number, position in enumerate(page)
             for item in (items[position],)
             for scored in (match[position] if position < depth else None,)
         )
         vectors = self.gallery.images if query.target == "images" else self.gallery.texts
+        shown_weight = weight if depth else None
         return SearchResults(
-            hits, depth, len(vectors), weight if depth else None, task.by, notes, sure.answer
+            hits, depth, len(vectors), shown_weight, task.by, notes, reliability.answer
         )
 
     def _any_match(self, query: SearchQuery) -> bool:
-        """Whether any row with a vector meets the condition of a query."""
+        """Return whether any row with a vector meets the condition of a query."""
         vectors = self.gallery.images if query.target == "images" else self.gallery.texts
         anywhere = np.full((1, vectors.width), vectors.width**-0.5, np.float32)
         return bool(len(vectors.best(anywhere, 1, query.where)[0][0]))
@@ -373,7 +375,7 @@ class Searcher:
     def _items(
         self, query: SearchQuery, first: FirstStage, positions: Sequence[int]
     ) -> dict[int, GalleryItem]:
-        """The images or texts at positions of the first stage, by position."""
+        """Return the images or texts at positions of the first stage, by position."""
         distinct = list(dict.fromkeys(positions))
         read = self.gallery.items if query.target == "images" else self.gallery.text_items
         rows = [int(first.rows[position]) for position in distinct]
@@ -382,13 +384,13 @@ class Searcher:
 
 @dataclass
 class _QueryTask:
-    """How a query is answered, and what the stages have found so far."""
+    """How a query is answered, and the results of the stages so far."""
 
     query: SearchQuery  # its text is in the spelling of the corpus
     by: By
     words: WordSearch | None  # None: words are not searched
-    vectors: bool  # whether vectors are compared; not where the model can read nothing of the text
-    depth: int  # candidates that are ranked again
+    vectors: bool  # whether vectors are compared; False where the model cannot read the text
+    depth: int  # how many candidates are ranked again
     notes: tuple[Note, ...] = ()
     evidence: QueryEvidence | None = None  # None where the query is an image
     encoded: EncodedStates | None = None  # None where no vectors are compared
@@ -409,5 +411,5 @@ class _QueryTask:
 
 
 def number_or_none(value: float) -> float | None:
-    """The number, or None for NaN."""
+    """Return the number, or None for NaN."""
     return None if np.isnan(value) else float(value)

@@ -1,7 +1,7 @@
-"""The second stage of a search: the cross encoders score the candidates of the first stage.
+"""The second stage of a search, in which cross encoders score the candidates of the first stage.
 
-A cascade lets the cross encoder by text score all candidates, and both of them only the best.
-`second_order` sorts the results again, by these scores and by the points that the words give.
+In a cascade, the text-to-image cross encoder scores all candidates, and both cross encoders score
+only the best. `second_order` sorts the results again, by these scores and by the points for words.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from r2d2.search.query import Stage
 
 Pair = tuple[EncodedStates, EncodedStates]  # image and text, each an EncodedStates of one
 STAGES = ("both", "text")  # in the order of the results; candidates without a score come last
-KEPT_BYTES = 256 << 20  # of encoded images in memory
-FILES_AT_ONCE = 64  # files held in memory at a time
+KEPT_BYTES = 256 << 20  # the size of the cache of encoded images
+FILES_AT_ONCE = 64  # how many files are in memory at a time
 
 
 class ImageStates:
@@ -44,7 +44,7 @@ class ImageStates:
         self._bytes = 0
 
     def get(self, rows: Sequence[int]) -> dict[int, EncodedStates]:
-        """The encoded images at `rows`, one object each, without those that cannot be read."""
+        """Return the encoded images at `rows`; images that cannot be read are left out."""
         states: dict[int, EncodedStates] = {}
         missing: list[int] = []
         for row in dict.fromkeys(rows):
@@ -61,7 +61,7 @@ class ImageStates:
                 try:
                     pixels.append(self._model.read(file))
                     readable.append(row)
-                except BadImage:  # it was readable when it was indexed, so its cosine is valid
+                except BadImage:  # the image could be read when it was indexed, so its cosine holds
                     continue
             if not pixels:
                 continue
@@ -91,11 +91,11 @@ def _size(image: EncodedStates) -> int:
 
 @dataclass(frozen=True)
 class CandidatePairs:
-    """The candidates of one query, m of them."""
+    """The m candidates of one query."""
 
     pairs: Sequence[Pair | None]  # in the order of the first stage; None: the image is unreadable
     cosine: Floats  # (m,)
-    cascade: int | None  # how many are scored by both cross encoders; None: all
+    cascade: int | None  # how many candidates both cross encoders score; None: all
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ class CandidateScore:
 def match_again(
     model: ImageTextModel, queries: Sequence[CandidatePairs]
 ) -> list[list[CandidateScore | None]]:
-    """The match scores of the candidates of several queries; None where an image is unreadable.
+    """Return the match scores of the candidates of several queries.
 
-    A cascade scores all candidates by text. Those with the largest weight x p_T + cosine are also
-    scored by image. It needs a model of the type `CrossEncoderModel`.
+    A score is None where an image is unreadable. A cascade scores all candidates by text, and those
+    with the largest weight x p_T + cosine also by image. It needs a `CrossEncoderModel`.
     """
     if not isinstance(model, CrossEncoderModel):
         return _by_both_at_once(model, queries)
@@ -144,7 +144,7 @@ def match_again(
 def _head(
     candidates: CandidatePairs, scores: Sequence[CandidateScore | None], weight: float
 ) -> set[int]:
-    """The candidates that both cross encoders score; of equal ones those that come first now."""
+    """Return the candidates that both cross encoders score; ties keep the order of the stage."""
     scored = [position for position, score in enumerate(scores) if score is not None]
     if candidates.cascade is None or candidates.cascade >= len(scored):
         return set(scored)
@@ -157,7 +157,7 @@ def _head(
 def _by_both_at_once(
     model: ImageTextModel, queries: Sequence[CandidatePairs]
 ) -> list[list[CandidateScore | None]]:
-    """The scores of a model that gives only the mean of both cross encoders, as an ONNX graph."""
+    """Score pairs with a model that only gives the mean of both cross encoders, such as ONNX."""
 
     def score(images: EncodedStates, texts: EncodedStates, pairs: Pairs) -> Tensor:
         return model.match(images[pairs[0]], texts[pairs[1]])
@@ -176,7 +176,7 @@ def _scores(
     score: Callable[[EncodedStates, EncodedStates, Pairs], Tensor],
     pairs: Sequence[Pair],
 ) -> list[float]:
-    """The scores of pairs; an image or text of several pairs is encoded once for a batch."""
+    """Return the scores of pairs; within a batch, each image and text is passed only once."""
     scores: list[float] = []
     for start in range(0, len(pairs), model.batch_size):
         part = pairs[start : start + model.batch_size]
@@ -189,7 +189,7 @@ def _scores(
 
 
 def _distinct(encoded: Sequence[EncodedStates]) -> tuple[EncodedStates, Tensor]:
-    """The distinct objects of n joined in one, and the position of each of the n in it, (n,)."""
+    """Join the distinct ones of n objects, and return the position of each of the n, (n,)."""
     positions: dict[int, int] = {}
     kept: list[EncodedStates] = []
     for states in encoded:
@@ -202,7 +202,7 @@ def _distinct(encoded: Sequence[EncodedStates]) -> tuple[EncodedStates, Tensor]:
 def second_score(
     weight: float, first: FirstStage, match: Sequence[CandidateScore | None]
 ) -> Doubles:
-    """Weight x match + cosine of the candidates, (m,), which are the first m results."""
+    """Return weight x match + cosine (m,) of the candidates, which are the first m results."""
     scores = np.array([m.match if m else 0.0 for m in match], np.float64)
     return two_stage_scores(first.cosine[: len(match)].astype(np.float64), scores, weight)
 
@@ -210,13 +210,13 @@ def second_score(
 def second_order(
     first: FirstStage, match: Sequence[CandidateScore | None], score: Doubles
 ) -> npt.NDArray[np.int64]:
-    """The positions of all results, (n,), best first.
+    """Return the positions (n,) of all results, the best first.
 
-    The candidates, (m,), are sorted by their scores: first those that both cross encoders scored,
-    then those that only one scored, then those whose image is unreadable. The points that the
-    candidates had by the ranks of their cosines are given to them again in this new order, and the
-    points by words are added as before. So without words the candidates have the order of the
-    second stage, and with a weight of 0 that of the first stage.
+    The m candidates are sorted by their scores: first those that both cross encoders scored, then
+    those that only one scored, then those whose image is unreadable. The points that the candidates
+    had for the ranks of their cosines are distributed again in this new order, and the points for
+    words are added as before. So without words the candidates are in the order of the second stage,
+    and with a weight of 0 in that of the first stage.
     """
     count = len(match)
     stages = np.array([2 if m is None else STAGES.index(m.stage) for m in match], np.int64)
