@@ -8,6 +8,7 @@ import torch
 from helpers.cli import refused
 from helpers.runs import small_config, small_table
 from helpers.small_step import CONTEXT, batch_of, setup
+from r2d2.objectives import ranking
 from r2d2.objectives.gcpr import positives
 from r2d2.objectives.listwise import as_blocks, block_pairs, diagonal_blocks
 from r2d2.objectives.rerank import judged_pairs, rerank
@@ -133,6 +134,32 @@ def test_only_the_embeddings_of_the_towers_learn(variant, kind):
     for name in ("image_projection", "text_projection"):
         assert model.get_parameter(f"towers.{name}.weight").grad.any()
     assert model.get_parameter("towers.text.token_embedding.weight").grad.any()
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_towers_that_are_taught_score_as_the_teacher_did_at_first(kind, monkeypatch):
+    scores = []
+
+    def seen(student, teacher, judged, loss):
+        scores.append((student.detach(), teacher))
+        return rerank(student, teacher, judged, loss)
+
+    monkeypatch.setattr(ranking, "rerank", seen)
+    taught = {"list_size": 3, "rerank_loss": kind, "weight_rerank": 1.0}
+    model, objectives = setup("wo_tgd", **taught, **ALONE)
+    optimizer, batch = torch.optim.SGD(model.parameters(), lr=0.01), batch_of()
+    for _ in range(12):
+        optimizer.zero_grad()
+        objectives(model, batch, CONTEXT).losses["total"].backward()
+        optimizer.step()
+    judged = judged_pairs(
+        diagonal_blocks(positives(batch.keys, batch.keys), 3), torch.zeros(6, dtype=torch.bool)
+    )
+    teacher = scores[0][1]
+    first, last = (
+        rerank(towers, teacher, judged, kind).item() for towers, _ in (scores[0], scores[-1])
+    )
+    assert last < 0.8 * first
 
 
 @pytest.mark.parametrize("phase", [{"towers": False}, {"ranking": False}])
