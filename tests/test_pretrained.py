@@ -409,6 +409,13 @@ def test_a_setting_that_cannot_be_is_named(change, copy):
     assert str(copy / "config.json") in refused(load, copy)
 
 
+def test_a_setting_of_a_newer_version_is_told_with_that_remedy(copy):
+    edit(copy / "config.json", lambda c: c["model"].update(attention_of_tomorrow=3))
+    message = refused(load, copy)
+    assert "unknown setting model.attention_of_tomorrow" in message
+    assert message.endswith("save the model again, or update r2d2")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -114,4 +114,7 @@ def _read_config(path: Path) -> _SavedSettings:
             model, float(config["match_weight"]), int(config["top_k"]), preprocessing, widths
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, R2D2Error) as error:
-        raise R2D2Error(f"{path} is damaged ({error}): save the model again") from error
+        raise R2D2Error(
+            f"{path} is damaged, or of a newer version of r2d2 ({error}): save the model again, "
+            "or update r2d2"
+        ) from error

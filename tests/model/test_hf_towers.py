@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import r2d2
 from helpers.calls import watched
-from helpers.cli import call_cli
+from helpers.cli import call_cli, refused
 from helpers.runs import small_table
 from helpers.small_hf_models import IMAGE, KINDS, LENGTH, PATCH, save_hf
 from model.hf_step import TEXTS, losses_of_step, without_gradient
@@ -303,3 +303,25 @@ def test_the_fingerprint_hashes_the_names_of_version_0_1(tmp_path):
     model = r2d2.load(tmp_path, "cpu")
     assert b"ForeignConfig(kind='clip'" in _tokenizer_state(model.tokenizer)
     assert PARTS["hf_towers"] == "foreign"
+
+
+@pytest.mark.parametrize(
+    ("part", "setting"),
+    [
+        ("text_config", {"hidden_act": "gelu_of_tomorrow"}),
+        ("vision_config", {"hidden_act": "gelu_of_tomorrow"}),
+        ("vision_config", {"num_attention_heads": 5}),
+    ],
+)
+def test_settings_of_another_version_of_transformers_are_refused_in_one_line(
+    part, setting, tmp_path
+):
+    """An activation that is not known here was a KeyError."""
+    save_hf(tmp_path, "chinese_clip")
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    config[part] |= setting
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    line = refused(r2d2.load, tmp_path, "cpu")
+    assert line.startswith("config.json of the towers is not understood (")
+    assert str(next(iter(setting.values()))) in line
+    assert line.endswith("give the file as it was saved, or update transformers")

@@ -69,7 +69,8 @@ class HfTowers(nn.Module):
         self.hf_towers = config.hf_towers
         self.family = family_of(config.hf_towers.kind)
         both = build_config(config.hf_towers, config.dropout)
-        self.vision, self.text = self.family.towers(require_transformers(), both)
+        with _refused_settings():  # such as the name of an activation
+            self.vision, self.text = self.family.towers(require_transformers(), both)
         whole, kept = self.family.embed_dim(both), config.embed_dim
         self.image_projection, self.text_projection = (
             made if kept == whole else narrow_projection(made, kept)
@@ -204,19 +205,27 @@ def build_config(hf_towers: HfTowersConfig, dropout: float = 0.0) -> Any:
     """
     family = family_of(hf_towers.kind)
     data: dict[str, Any] = json.loads(hf_towers.config)
-    try:
+    with _refused_settings():
         both = family.configuration(require_transformers(), data)
-    except R2D2Error:
-        raise
-    except Exception as error:  # its checks raise errors of many kinds
-        raise R2D2Error(
-            f"config.json of the towers is not understood ({error}): give the file as it was saved"
-        ) from error
     for part in (both.text_config, both.vision_config):
         for name, share in (*((name, dropout) for name in DROPOUTS), (DROP_PATH, 0.0)):
             if hasattr(part, name):
                 setattr(part, name, share)
     return both
+
+
+@contextmanager
+def _refused_settings() -> Iterator[None]:
+    """R2D2Error where transformers refuses settings of config.json, or does not know them."""
+    try:
+        yield
+    except (R2D2Error, MemoryError, RuntimeError):  # the last is torch's for want of memory
+        raise
+    except Exception as error:  # its checks raise errors of many kinds
+        raise R2D2Error(
+            f"config.json of the towers is not understood ({error}): give the file as it was "
+            "saved, or update transformers"
+        ) from error
 
 
 def require_transformers() -> Any:
