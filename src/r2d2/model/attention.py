@@ -1,4 +1,4 @@
-"""Multi-head attention, which every transformer here uses."""
+"""Multi-head attention, which all transformers of the model use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Attention(nn.Module):
         self.out = Linear(width, width)
 
     def keys_values(self, context: Tensor) -> KeysValues:
-        """Keys and values of `context` (n, S, context width)."""
+        """Compute the keys and values of `context` (n, S, context width)."""
         return self.split_keys_values(self.key_value(context))
 
     def forward(
@@ -58,7 +58,7 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         record: list[Tensor] | None = None,
     ) -> Tensor:
-        """The means of the values, (n, L, width), by `self.query` of x; see `forward`."""
+        """Return the weighted means of the values (n, L, width) for queries; see `forward`."""
         heads, (key, value) = self._split(query), keys_values
         allowed = None if mask is None else mask[:, None, None, :]
         if record is None:
@@ -75,7 +75,7 @@ class Attention(nn.Module):
         return attended.transpose(1, 2).flatten(2)
 
     def split_keys_values(self, both: Tensor) -> KeysValues:
-        """Keys and values out of `self.key_value` (n, S, 2 width) of a context."""
+        """Split the output of `self.key_value` (n, S, 2 width) into keys and values."""
         key, value = both.chunk(2, dim=-1)
         return self._split(key), self._split(value)
 

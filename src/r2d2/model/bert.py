@@ -51,7 +51,7 @@ class BertLayer(nn.Module):
 
 
 class Bert(nn.Module):
-    """Token ids to hidden states T."""
+    """Encodes token ids to hidden states T."""
 
     def __init__(self, config: TextConfig, dropout: float = 0.0) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Bert(nn.Module):
         self.layers = nn.ModuleList(BertLayer(config, dropout) for _ in range(config.layers))
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """T (n, L, d_t) of ids (n, L) under mask (n, L) bool, True where a token is real."""
+        """Encode ids (n, L) to T (n, L, d_t); mask (n, L) bool is True where a token is real."""
         x, packing = self.embed(ids), Packing.of(mask)
         x = packed(x, packing)
         for layer in self.layers:
@@ -74,7 +74,7 @@ class Bert(nn.Module):
         return unpacked(x, packing)
 
     def cls(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """T at [CLS] only, (n, d_t): the last layer runs only there."""
+        """Encode ids to T at [CLS] only, (n, d_t); the last layer is computed only there."""
         return self.encode_selected(ids, mask, ids.new_zeros(0))[1]
 
     def encode_selected(self, ids: Tensor, mask: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,7 +91,7 @@ class Bert(nn.Module):
         return encode_selected(self, ids, mask, whole)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """The input (n, L, d_t) of the first layer."""
+        """Return the input (n, L, d_t) of the first layer."""
         x = self.token_embedding(ids) + self.position_embedding[: ids.shape[1]]
         return self.dropout(self.input_norm(x + self.segment_embedding))  # type: ignore[no-any-return]
 
@@ -109,5 +109,5 @@ class MLMHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, states: Tensor, token_embedding: Tensor) -> Tensor:
-        """Logits (m, vocab) of the states (m, d_t) at masked positions."""
+        """Return the logits (m, vocab) for the states (m, d_t) at masked positions."""
         return linear(self.norm(self.activation(self.dense(states))), token_embedding, self.bias)

@@ -1,4 +1,4 @@
-"""Dropout of a model that was built with another."""
+"""Change the dropout of a model that was built with another rate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from r2d2.model.r2d2 import R2D2
 
 
 def set_dropout(model: R2D2, share: float) -> None:
-    """Let the text and cross encoders drop out `share` while they train; the image tower never.
+    """Set the dropout rate of the text and cross encoders to `share`; the image tower has none.
 
     Raises:
         R2D2Error: the towers are another model's, which drop out by rules of their own.

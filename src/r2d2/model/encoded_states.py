@@ -25,19 +25,19 @@ class EncodedStates:
         return self.embedding.shape[0]
 
     def __getitem__(self, index: Tensor | slice) -> EncodedStates:
-        """The items at `index`: a slice, or an integer or bool tensor (k,)."""
+        """Return the items at `index`, which is a slice, or an integer or bool tensor (k,)."""
         mask = None if self.mask is None else self.mask[index]
         return EncodedStates(self.states[index], mask, self.embedding[index])
 
     def to(self, target: torch.device | torch.dtype) -> EncodedStates:
-        """The same on another device, or with states and embedding in another precision."""
+        """Return a copy on another device, or with states and embedding in another precision."""
         mask = self.mask
         if mask is not None and isinstance(target, torch.device):
             mask = mask.to(target)
         return EncodedStates(self.states.to(target), mask, self.embedding.to(target))
 
     def cut(self, dim: int) -> EncodedStates:
-        """The same with only the first `dim` numbers of each embedding, of unit length again."""
+        """Return a copy with the first `dim` values of each embedding, normalised again."""
         return EncodedStates(self.states, self.mask, F.normalize(self.embedding[:, :dim], dim=-1))
 
     @staticmethod

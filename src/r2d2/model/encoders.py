@@ -35,7 +35,7 @@ class ImageEncoderFamily:
         return CLASS_TOKENS + int(getattr(config, "num_register_tokens", 0))
 
     def shape(self, config: Any, side: int) -> VisionConfig:
-        """Its sizes, for pictures of `side` pixels."""
+        """Return the sizes of the tower for pictures of `side` pixels."""
         return VisionConfig(
             image_size=side,
             patch_size=int(config.patch_size),
@@ -106,7 +106,7 @@ class ConvNext(ImageEncoderFamily):
     """ConvNeXt: a map of states; its mean is put in front of them, like a class token."""
 
     def first(self, config: Any) -> int:
-        """The mean."""
+        """Return 1, because only the mean is in front of the patches."""
         return CLASS_TOKENS
 
     def shape(self, config: Any, side: int) -> VisionConfig:
@@ -124,7 +124,7 @@ class ConvNext(ImageEncoderFamily):
         return vision.get_submodule("layernorm")
 
     def attach(self, vision: nn.Module, choice: PatchChoice) -> None:
-        """Nothing: a convolution cannot drop what it runs over; see `read`."""
+        """Do nothing, because a convolution cannot leave out parts of its input; see `read`."""
 
     def read(self, vision: nn.Module, pixels: Tensor, choice: PatchChoice) -> tuple[Tensor, Tensor]:
         """See `ImageEncoderFamily.read`; hidden squares get the mean colour, which is 0."""
@@ -151,7 +151,7 @@ class TextEncoderFamily:
     masks_padding = True
 
     def positions(self, config: Any) -> int:
-        """Tokens of the longest text."""
+        """Return the number of tokens of the longest text."""
         return int(config.max_position_embeddings)
 
     def read(self, text: nn.Module, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -247,7 +247,7 @@ class EncoderPair(Clip):
         return self.image.state_norm(vision)
 
     def image_side(self, both: Any) -> int:
-        """Pixels of the square that was asked for."""
+        """Return the side in pixels of the square in the settings."""
         return int(both.image_side)
 
     def vision_shape(self, both: Any) -> VisionConfig:
@@ -285,7 +285,7 @@ class EncoderPair(Clip):
 
 
 def pair_of(image: str, text: str) -> EncoderPair:
-    """The adapter of two model_types. R2D2Error where one of them is not known."""
+    """Return the adapter of two model_types; raise R2D2Error where one of them is unknown."""
     for kind, known, unit in ((image, IMAGE_ENCODERS, "pictures"), (text, TEXT_ENCODERS, "texts")):
         if kind not in known:
             raise R2D2Error(
@@ -295,5 +295,5 @@ def pair_of(image: str, text: str) -> EncoderPair:
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without the names of code that came with the weights."""
+    """Return settings without the names of code that came with the weights."""
     return {name: x for name, x in config.items() if name not in ("auto_map", "model_type")}

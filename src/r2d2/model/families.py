@@ -52,16 +52,16 @@ class Clip:
     poolable = True  # a picture's vector is projected from one state, so patches can be too
 
     def configuration(self, transformers: Any, data: Mapping[str, Any]) -> Any:
-        """Both towers' settings, as `text_config` and `vision_config`, of a config.json."""
+        """Return `text_config` and `vision_config` of a config.json, the settings of the towers."""
         return getattr(transformers, self.config).from_dict(dict(data))
 
     def towers(self, transformers: Any, both: Any) -> tuple[nn.Module, nn.Module]:
-        """The picture tower and the text tower, initialised."""
+        """Build the image tower and the text tower."""
         vision = getattr(transformers, self.vision)(both.vision_config)
         return vision, getattr(transformers, self.text)(both.text_config, **self.text_options)
 
     def vision_shape(self, both: Any) -> VisionConfig:
-        """What everything after the towers must know of the picture tower."""
+        """Return what the rest of the model must know about the image tower."""
         vision = both.vision_config
         return VisionConfig(
             image_size=self.image_side(both),
@@ -72,7 +72,7 @@ class Clip:
         )
 
     def text_positions(self, both: Any) -> int:
-        """Tokens of the longest text."""
+        """Return the number of tokens of the longest text."""
         return int(both.text_config.max_position_embeddings)
 
     def attach(self, vision: nn.Module, choice: PatchChoice) -> None:
@@ -82,23 +82,23 @@ class Clip:
         )
 
     def first_patch(self, vision_config: Any) -> int:
-        """States of a picture in front of its patches."""
+        """Return the number of states in front of the patches of a picture."""
         return self.class_tokens
 
     def state_norm(self, vision: nn.Module) -> nn.Module:
-        """The layer between a state and what the projection reads."""
+        """Return the layer between a state and the projection."""
         return vision.get_submodule("post_layernorm")
 
     def image_side(self, both: Any) -> int:
-        """Pixels of the square that the picture tower reads."""
+        """Return the side in pixels of the square that the image tower reads."""
         return int(both.vision_config.image_size)
 
     def embed_dim(self, both: Any) -> int:
-        """Numbers of an embedding."""
+        """Return the width of an embedding."""
         return int(both.projection_dim)
 
     def projections(self, both: Any) -> tuple[nn.Module, nn.Module]:
-        """Of the pooled picture and of the pooled text."""
+        """Return the projections of the pooled picture and of the pooled text."""
         width = self.embed_dim(both)
         return (
             nn.Linear(both.vision_config.hidden_size, width, bias=False),
@@ -108,7 +108,7 @@ class Clip:
     def read_images(
         self, vision: nn.Module, pixels: Tensor, choice: PatchChoice
     ) -> tuple[Tensor, Tensor]:
-        """States (n, 1+P, d_v) and pooled (n, d_v).
+        """Return the states (n, 1+P, d_v) and the pooled states (n, d_v).
 
         `choice` is asked here only by a family in which `attach` cannot reach the patches.
         """
@@ -118,7 +118,7 @@ class Clip:
     def read_texts(
         self, text: nn.Module, ids: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """States (n, 1+L, d_t), their mask, and what the projection reads (n, d_t)."""
+        """Return the states (n, 1+L, d_t), their mask, and the input of the projection (n, d_t)."""
         out = text(input_ids=ids, attention_mask=mask)
         states = torch.cat([out.pooler_output[:, None], out.last_hidden_state], dim=1)
         return states, F.pad(mask, (1, 0), value=True), out.pooler_output
@@ -157,11 +157,11 @@ class Siglip(Clip):
     poolable = False  # an attention head makes the vector of a picture
 
     def embed_dim(self, both: Any) -> int:
-        """The heads are as wide as the towers."""
+        """Return the width of the towers, which the heads have, too."""
         return int(both.text_config.projection_size)
 
     def projections(self, both: Any) -> tuple[nn.Module, nn.Module]:
-        """None: the heads are in the towers."""
+        """Return no projections, because the heads are in the towers."""
         return nn.Identity(), nn.Identity()
 
     def read_images(
@@ -174,7 +174,7 @@ class Siglip(Clip):
     def read_texts(
         self, text: nn.Module, ids: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See `Clip.read_texts`; the padding is looked at too, for so it was trained."""
+        """See `Clip.read_texts`; padding is attended to as well, because it was in training."""
         out = text(input_ids=ids)
         states = torch.cat([out.last_hidden_state[:, -1:], out.last_hidden_state], dim=1)
         return states, F.pad(mask, (1, 0), value=True), out.pooler_output
@@ -187,7 +187,7 @@ class Siglip2(Siglip):
     flexible = True
 
     def image_side(self, both: Any) -> int:
-        """The square of all its places."""
+        """Return the square of all positions."""
         vision = both.vision_config
         return int(vision.patch_size * round(vision.num_patches**0.5))
 

@@ -1,4 +1,4 @@
-"""The feed-forward of every transformer here."""
+"""The feed-forward block of all transformers of the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FeedForward(nn.Sequential):
         super().__init__(Linear(width, inner), activation, Linear(inner, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of the shape of x (..., width)."""
+        """Return a tensor in the shape of x (..., width)."""
         first, act, second = self
         if fast.enabled() and isinstance(first, Linear) and isinstance(second, Linear):
             return feed_forward(x, first, act, second)

@@ -42,14 +42,14 @@ class _PatchChoice:
 
 
 class First(nn.Module):
-    """The first numbers of what a tower's own head gives."""
+    """Takes the first values of the output of a tower's own head."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, d) to (n, dim)."""
+        """Map (n, d) to (n, dim)."""
         return x[:, : self.dim]
 
 
@@ -175,7 +175,7 @@ class HfTowers(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.token_embedding.device
 
     def _normalise(self, pixels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The linear map of every layer."""
+"""The linear map of all layers."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ class Linear(nn.Linear):
     """`torch.nn.Linear`; on a CPU its product may be computed by oneDNN, see `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., out) of x (..., in)."""
+        """Map x (..., in) to (..., out)."""
         return linear(x, self.weight, self.bias)

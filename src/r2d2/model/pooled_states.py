@@ -1,4 +1,4 @@
-"""Several vectors an item: pooled patches of a picture, and the tokens of a text.
+"""Compute several vectors per item: pooled patches of a picture, and the tokens of a text.
 
 Both go through the projections that make the embeddings, so that they lie in the same space.
 """
@@ -16,7 +16,7 @@ Head = Callable[[Tensor], Tensor]  # hidden states (..., width) to the space of 
 
 
 def pooled_patches(patches: Tensor, count: int, head: Head) -> Tensor:
-    """Patches averaged over a square grid of `count` cells, projected, of unit length.
+    """Average the patches over a square grid of `count` cells, project and normalise them.
 
     Args:
         patches: (n, P, d_v) hidden states of the square of all patches, row by row.
@@ -33,7 +33,7 @@ def pooled_patches(patches: Tensor, count: int, head: Head) -> Tensor:
 
 
 def token_vectors(states: Tensor, real: Tensor, first: int, head: Head) -> tuple[Tensor, Tensor]:
-    """The tokens of texts without those that only mark their beginning and their end, projected.
+    """Project the tokens of texts, without those that only mark the beginning and the end.
 
     Args:
         states: (n, S, d_t) hidden states; the last real one is that of the end token.

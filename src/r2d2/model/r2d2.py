@@ -54,7 +54,7 @@ class R2D2(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """Tau, ()."""
+        """The temperature tau, ()."""
         return self.log_temperature.exp()
 
     @property
@@ -100,7 +100,7 @@ class R2D2(nn.Module):
         positions: Tensor | None = None,
         real: Tensor | None = None,
     ) -> Tensor:
-        """h_T: text-to-image states (m, K, d_t) of pairs at text positions (m, K), or at [CLS].
+        """Return h_T (m, K, d_t), the states of pairs at text positions (m, K), or at [CLS].
 
         `real` (m, K) bool: which positions are read, [CLS] among them; None: all.
         """
@@ -113,7 +113,7 @@ class R2D2(nn.Module):
     def cross_image(
         self, images: EncodedStates, texts: EncodedStates, pairs: Pairs | None = None
     ) -> Tensor:
-        """h_I: the image-to-text states (m, d_t) of pairs at [CLS]."""
+        """Return h_I: the image-to-text states (m, d_t) of pairs at [CLS]."""
         queries = self.image_cross_projection(images.states)
         states: Tensor = self.image_to_text(queries, images.mask, texts.states, texts.mask, pairs)
         return states[:, 0]
@@ -121,7 +121,7 @@ class R2D2(nn.Module):
     def match_logits(
         self, images: EncodedStates, texts: EncodedStates, pairs: Pairs | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits (m, 2) of p_T and of p_I; class 1 is match. pairs None: image i with text i."""
+        """Return logits (m, 2) of p_T and p_I, class 1 is match; pairs None: image i, text i."""
         return (
             self.match_head_text(self.cross_text(images, texts, pairs)[:, 0]),
             self.match_head_image(self.cross_image(images, texts, pairs)),
@@ -130,20 +130,20 @@ class R2D2(nn.Module):
     def match(
         self, images: EncodedStates, texts: EncodedStates, pairs: Pairs | None = None
     ) -> Tensor:
-        """(p_T[match] + p_I[match]) / 2 of pairs, (m,) in [0, 1]."""
+        """Return (p_T[match] + p_I[match]) / 2 of pairs, (m,) in [0, 1]."""
         p_text, p_image = (_match(logits) for logits in self.match_logits(images, texts, pairs))
         return (p_text + p_image) / 2
 
     def match_text(
         self, images: EncodedStates, texts: EncodedStates, pairs: Pairs | None = None
     ) -> Tensor:
-        """p_T[match] of pairs, (m,): the cheaper half of `match`, as texts have fewer states."""
+        """Return p_T[match] of pairs, (m,); it is cheaper than p_I, as texts have fewer states."""
         return _match(self.match_head_text(self.cross_text(images, texts, pairs)[:, 0]))
 
     def match_image(
         self, images: EncodedStates, texts: EncodedStates, pairs: Pairs | None = None
     ) -> Tensor:
-        """p_I[match] of pairs, (m,)."""
+        """Return p_I[match] of pairs, (m,)."""
         return _match(self.match_head_image(self.cross_image(images, texts, pairs)))
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class ConvStem(nn.Module):
-    """Pixels to a grid of features, one position a patch.
+    """Computes a grid of features from pixels, with one position for each patch.
 
     One convolution for each prime factor of the patch size, with that stride and a kernel of twice
     the stride less one, so that neighbouring positions overlap. The channels double from one to the
@@ -31,7 +31,7 @@ class ConvStem(nn.Module):
         self.norms = nn.ModuleList(nn.GroupNorm(1, m) for m in outputs)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(n, 3, H, W) to (n, P, channels), row by row."""
+        """Map (n, 3, H, W) to (n, P, channels), row by row."""
         x = pixels
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.gelu(norm(convolution(x)))
@@ -39,7 +39,7 @@ class ConvStem(nn.Module):
 
 
 def prime_factors(number: int) -> list[int]:
-    """The prime factors of a number above 1, in ascending order; [1] of 1."""
+    """Return the prime factors of a number above 1 in ascending order, and [1] for 1."""
     factors = []
     divisor = 2
     while number > 1:

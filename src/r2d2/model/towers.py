@@ -23,12 +23,12 @@ LAYERS = ("layers", "encoder.layers", "encoder.layer", "model.layer", "encoder.s
 
 
 def make_towers(config: ModelConfig) -> Towers | HfTowers:
-    """The towers that the settings ask for."""
+    """Build the towers of the settings."""
     return Towers(config) if config.hf_towers is None else HfTowers(config)
 
 
 def layers_of(tower: nn.Module) -> list[nn.Module]:
-    """The transformer layers of a tower, the lowest first; [] if it has none."""
+    """Return the transformer layers of a tower, the lowest first; [] if it has none."""
     for name in LAYERS:
         try:
             return list(tower.get_submodule(name).children())
@@ -38,7 +38,7 @@ def layers_of(tower: nn.Module) -> list[nn.Module]:
 
 
 def freeze(towers: Towers | HfTowers, vision: bool, text: bool) -> None:
-    """Do not train these towers; their projections are trained."""
+    """Freeze these towers; their projections are still trained."""
     for frozen, tower in ((vision, towers.vision), (text, towers.text)):
         if frozen:
             tower.requires_grad_(False)
@@ -60,21 +60,21 @@ class Towers(nn.Module):
         self.apply(init_weights)
 
     def encode_images(self, pixels: Tensor, keep: Tensor | None = None) -> EncodedStates:
-        """Images (n, 3, H, W), normalised; `keep` (n, K) the patches to look at, None: all."""
+        """Encode normalised images (n, 3, H, W); `keep` (n, K): patches to use, None: all."""
         states = self.vision(pixels, keep)
         return EncodedStates(states, None, self._embed_image(states[:, 0]))
 
     def encode_texts(self, ids: Tensor, mask: Tensor) -> EncodedStates:
-        """Texts as token ids (n, L) and mask (n, L) bool, True where a token is real."""
+        """Encode texts from token ids (n, L) and mask (n, L) bool, True where a token is real."""
         states = self.text(ids, mask)
         return EncodedStates(states, mask, self._embed_text(states[:, 0]))
 
     def embed_images(self, pixels: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Only the embeddings (n, d) of `encode_images`, which is faster."""
+        """Return only the embeddings (n, d) of `encode_images`, which is faster."""
         return self._embed_image(self.vision(pixels, keep, only_cls=True)[:, 0])
 
     def embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Only the embeddings (n, d) of `encode_texts`, which is faster."""
+        """Return only the embeddings (n, d) of `encode_texts`, which is faster."""
         return self._embed_text(self.text.cls(ids, mask))
 
     def encode_selected(
@@ -118,5 +118,5 @@ class Towers(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.image_projection.weight.device

@@ -26,7 +26,7 @@ class ViTLayer(nn.Module):
         self.feed_forward = FeedForward(width, activation(config.activation), config.inner_width)
 
     def forward(self, x: Tensor, only_cls: bool = False) -> Tensor:
-        """States (n, 1 + P, width); `only_cls`: (n, 1, width), of [CLS]."""
+        """Return states (n, 1 + P, width); with `only_cls` (n, 1, width), those of [CLS]."""
         normed = self.attention_norm(x)
         if only_cls:
             x = x[:, :1] + attend_from(self.attention, normed[:, :1], normed)
@@ -36,7 +36,7 @@ class ViTLayer(nn.Module):
 
 
 class ViT(nn.Module):
-    """Pixels to hidden states V."""
+    """Encodes pixels to hidden states V."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class ViT(nn.Module):
         return self.output_norm(x)  # type: ignore[no-any-return]
 
     def _patches(self, pixels: Tensor) -> Tensor:
-        """(n, 3, H, W) to (n, P, 3 p p), row by row."""
+        """Cut (n, 3, H, W) into patches (n, P, 3 p p), row by row."""
         n, channels, height, width = pixels.shape
         p = self.patch_size
         grid = pixels.reshape(n, channels, height // p, p, width // p, p)

@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite: they are left out, and too many stop the run."""
+"""Leave out steps whose loss or gradient is not finite, and stop a run with too many of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors and JSON in a folder that appears whole or not at all."""
+"""Write and read checkpoints: folders of safetensors and JSON that are never left half-written."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def save_checkpoint(
     keep: int = 1,
     world: World = ALONE,
 ) -> Path:
-    """Write `folder`/step-NNNNNNN whole, then remove all checkpoints but the newest `keep`.
+    """Write `folder`/step-NNNNNNN, then remove all checkpoints except the newest `keep`.
 
     Every process calls it, the first one writes: parameters that are cut over the processes are
     gathered first.
@@ -83,7 +83,7 @@ def save_checkpoint(
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints in a folder, by the number of their step, the newest last.
+    """Return the complete checkpoints in a folder by the number of their step, the newest last.
 
     Files, and folders with other names, are ignored.
     """
@@ -96,14 +96,14 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run, or None."""
+    """Return the newest complete checkpoint of a run, or None."""
     return next(reversed(checkpoints(folder)), None)
 
 
 def load_checkpoint(
     path: Path, model: nn.Module, objectives: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Restore everything `save_checkpoint` wrote; gives its progress.
+    """Restore everything that `save_checkpoint` wrote, and return the progress of the run.
 
     Raises:
         R2D2Error: the checkpoint is damaged, or of another architecture.

@@ -1,4 +1,4 @@
-"""One line that says how a run uses its machines."""
+"""Describe in one line how a run uses its machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def describe(trainer: Trainer) -> str:
-    """The first line of the log: how the run uses its machines."""
+    """Return the first line of the log, which tells how the run uses its machines."""
     system, size = trainer.config.system, trainer.world.size
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     words = [
@@ -44,7 +44,7 @@ def describe(trainer: Trainer) -> str:
 
 
 def _describe_negatives(trainer: Trainer) -> str:
-    """The number of pairs from which FGR draws negatives, and the reason if it is not all."""
+    """Return from how many pairs FGR draws negatives, and the reason if these are not all."""
     if size := trainer.config.objectives.list_size:
         return f"all pairs of blocks of {size} ranked"
     if not trainer.group_size:

@@ -1,4 +1,4 @@
-"""The processes of a run: who they are, and what passes between them.
+"""The processes of a run, and the operations between them.
 
 Started by `torchrun`, or by `r2d2 pretrain --processes N`; without either there is one process, and
 nothing here does anything. The model knows nothing of it, and the losses get a `Collectives`.
@@ -30,7 +30,7 @@ TIMEOUT = timedelta(hours=2)  # the default of `SystemConfig.timeout_minutes`
 
 @dataclass(frozen=True)
 class World:
-    """This process among all of a run; the losses see it as their `Collectives`."""
+    """One process among all processes of a run; the losses use it as their `Collectives`."""
 
     rank: int = 0
     size: int = 1
@@ -43,7 +43,7 @@ class World:
         return self.rank == 0
 
     def gather(self, x: Tensor) -> Tensor:
-        """Join (n, ...) over the processes, in their order; gradients come back summed."""
+        """Join (n, ...) over the processes in their order; backward, gradients are summed."""
         if self.size == 1:
             return x
         if x.requires_grad:
@@ -52,7 +52,7 @@ class World:
         return _all_gather(x, self.size)
 
     def average(self, x: Tensor) -> Tensor:
-        """Mean over the processes, without gradient."""
+        """Return the mean over the processes, without gradient."""
         x = x.detach()
         if self.size == 1:
             return x
@@ -67,12 +67,12 @@ class World:
         return (sides, wanted) if self.size == 1 else fetch(sides, wanted, self.rank, self.size)
 
     def share(self, items: Sequence[Any]) -> Sequence[Any]:
-        """This process's part of what is in the order of the global batch."""
+        """Return this process's part of rows in the order of the global batch."""
         n = len(items) // self.size
         return items[self.rank * n : (self.rank + 1) * n]
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether it is so in any process."""
+        """Return whether a condition is true in any process."""
         if self.size == 1:
             return flag
         highest = torch.tensor(float(flag), device=device)
@@ -80,7 +80,7 @@ class World:
         return bool(highest)
 
     def union(self, own: dict[int, int], device: torch.device) -> dict[int, int]:
-        """Small integers by key, merged from all processes."""
+        """Merge dictionaries of small integers from all processes."""
         if self.size == 1:
             return own
         count = torch.tensor(len(own), device=device)
@@ -91,7 +91,7 @@ class World:
         return {int(k): int(v) for k, v in _all_gather(pairs, self.size).tolist() if k >= 0}
 
     def same(self, number: int, device: torch.device) -> bool:
-        """Whether it is the same number in every process."""
+        """Return whether a number is the same in every process."""
         if self.size == 1:
             return True
         extremes = torch.tensor([number, -number], device=device)
@@ -130,11 +130,11 @@ def _all_gather(x: Tensor, size: int) -> Tensor:
 
 @contextmanager
 def world(timeout: timedelta = TIMEOUT) -> Iterator[World]:
-    """The processes that `torchrun` started, for as long as the context lasts; else one.
+    """Enter the process group that `torchrun` started; without one, a run has a single process.
 
-    A process that waits for the others longer than `timeout` takes them for dead. Whatever the
-    processes do together, all must do: a decision that hangs on a file is made by one of them and
-    told to the others, since a slow one may find what a fast one has written by now.
+    A process that waits for the others longer than `timeout` fails. All processes must take part
+    in whatever they do together. So a decision that depends on a file is made by one of them and
+    sent to the others, because a slow process may see what a fast one has already written.
 
     Raises:
         R2D2Error: the environment names processes that cannot be reached, or one of them is lost.
@@ -196,7 +196,7 @@ def world(timeout: timedelta = TIMEOUT) -> Iterator[World]:
 
 
 def _on_this_machine() -> tuple[int, int]:
-    """This process's number on its machine, and how many run there; of all, if not given."""
+    """Return the number of this process on its machine, and how many processes run there."""
     of_machine = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
     return int(os.environ.get("LOCAL_RANK", "0")), int(of_machine)
 
@@ -209,7 +209,7 @@ def _no_connection(error: Exception) -> R2D2Error:
 
 
 def _store(rank: int, size: int, timeout: timedelta) -> TCPStore | None:
-    """The socket that `launch` opened; None: torch uses the environment by its own rules."""
+    """Return the store at the socket that `launch` opened; None: torch makes its own."""
     if LISTENER not in os.environ:
         return None
     listener = int(os.environ[LISTENER]) if rank == 0 else None
@@ -218,7 +218,7 @@ def _store(rank: int, size: int, timeout: timedelta) -> TCPStore | None:
 
 
 def _end_with_parent() -> None:
-    """Stop as by SIGTERM when `launch` is gone: a resumed run must not find this one at it."""
+    """Stop as by SIGTERM when `launch` has ended, so that no process outlives the run."""
     if PARENT not in os.environ:
         return
     pipe = int(os.environ[PARENT])

@@ -1,4 +1,4 @@
-"""How a batch is divided over processes, chunks, and groups of negatives."""
+"""Divide a batch over processes, chunks, and groups of negatives."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from r2d2.training.distributed import World
 
 
 def groups_of(config: Config, world: World) -> int:
-    """Groups of a batch that draw FGR's negatives among themselves: one, or one a chunk."""
+    """Return how many groups draw FGR's negatives separately: one, or one per chunk."""
     chunks = config.system.accumulate
     return config.objectives.negative_groups or (world.size * chunks if chunks > 1 else 1)
 
 
 def group_size(config: Config, world: World) -> int:
-    """Pairs that draw negatives from each other; 0 where that is the whole batch.
+    """Return how many pairs draw negatives from each other; 0 means the whole batch.
 
     Raises:
         R2D2Error: the batch does not divide by processes, chunks and groups.

@@ -1,4 +1,4 @@
-"""What a run measured after each epoch on split `val`: epochs.jsonl."""
+"""Read and write epochs.jsonl, which has what a run measured on `val` after each epoch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Epoch:
 
 
 def read_epochs(out: Path) -> list[Epoch]:
-    """What was measured so far."""
+    """Read all measurements so far."""
     path = out / EPOCHS
     if not path.exists():
         return []
@@ -31,10 +31,10 @@ def read_epochs(out: Path) -> list[Epoch]:
 
 
 def write_epochs(out: Path, epochs: Sequence[Epoch]) -> None:
-    """All that was measured so far."""
+    """Write all measurements so far."""
     write_text(out / EPOCHS, "".join(json.dumps(e.__dict__) + "\n" for e in epochs))
 
 
 def still_rising(epochs: Sequence[Epoch]) -> bool:
-    """Whether the last epoch was better than all before it, of which there was one at least."""
+    """Return whether the last epoch was better than all earlier ones; False if there are none."""
     return len(epochs) > 1 and all(epochs[-1].figure > e.figure for e in epochs[:-1])

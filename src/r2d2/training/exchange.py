@@ -1,4 +1,4 @@
-"""Hard negatives that other processes hold: only the rows that were drawn travel, with gradient."""
+"""Fetch hard negatives from other processes; only the drawn rows are sent, with their gradient."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from r2d2.model.encoded_states import EncodedStates
 
 @dataclass(frozen=True)
 class Route:
-    """The rows that this process sends to each process, and how many it gets from each."""
+    """Which rows this process sends to each process, and how many it receives from each."""
 
     rows: Tensor  # (s,) int64, rows to send, ordered by receiver and row; a row may go to several
     sent: list[int]  # how many of them each process gets
@@ -23,7 +23,7 @@ class Route:
     positions: Tensor  # (w,) int64, of the wanted rows among the n own rows and those received
 
     def carry(self, x: Tensor) -> Tensor:
-        """The rows (r, ...) that this process wants of the others' x; x (n, ...) is its own."""
+        """Return the rows (r, ...) that this process needs of the other processes' x (n, ...)."""
         received_rows: Tensor = _AllToAll.apply(  # type: ignore[no-untyped-call]
             x.index_select(0, self.rows), self.sent, self.received
         )
@@ -49,7 +49,7 @@ def fetch(
 
 
 def _routes(requested: Tensor, n: int, rank: int, size: int) -> tuple[Route, Route, int]:
-    """The routes of images and of texts, and the longest text.
+    """Return the routes of images and of texts, and the length of the longest text.
 
     Args:
         requested: (size, 2n + 1) int64, by process: positions of images, of texts, and a length.

@@ -1,4 +1,4 @@
-"""What a run uses of its machine by default: threads that decode, and the precision."""
+"""Choose how many threads decode pictures, and the precision, from the machine of a run."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from r2d2.training.distributed import World
 
 
 def decoders(world: World) -> int:
-    """Threads that read and decode, a process: its share of this machine's cores, at most 8."""
+    """Return the number of decoding threads: a process's share of the cores, at most 8."""
     # A container or a cluster's scheduler may allow fewer cores than the machine has.
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     return max(1, min(8, (len(allowed) or os.cpu_count() or 1) // world.local_size))
 
 
 def bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether a step computes in bfloat16; see `SystemConfig`."""
+    """Return whether a step computes in bfloat16; see `SystemConfig`."""
     if precision == "auto":
         # Older GPUs than Ampere emulate it, and are faster in float32.
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,4 +1,4 @@
-"""Start the processes of a run on one machine; across machines, `torchrun` does it.
+"""Start the processes of a run on one machine; for several machines there is `torchrun`.
 
 Each process runs the same command with its place in the environment, as under `torchrun`. A signal
 is passed on, so that all of them write one checkpoint; when one process dies, the others are ended,
@@ -33,9 +33,9 @@ _FAULTS = (signal.SIGABRT, signal.SIGSEGV)  # after which faulthandler prints al
 
 
 def launch(processes: int, arguments: Sequence[str]) -> int:
-    """Run `python -m r2d2 ARGUMENTS` so many times; gives the exit code of the first that failed.
+    """Run `python -m r2d2 ARGUMENTS` in several processes; return the first failure's code.
 
-    Stopped by a signal, all leave with the same code, which is then this one's too.
+    If a signal stops the run, all processes exit with the same code, and it is returned.
 
     Raises:
         TerminatedError: SIGTERM was received before the processes could handle it.
@@ -72,7 +72,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 
 def ensure_processes(processes: int, arguments: Sequence[str]) -> None:
-    """Start as many processes and leave with their code; nothing where this is one of them.
+    """Start the processes and exit with their code; in one of them, do nothing.
 
     Raises:
         R2D2Error: torchrun has started another number of them.
@@ -90,7 +90,7 @@ def ensure_processes(processes: int, arguments: Sequence[str]) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process of several at once, without the interpreter's teardown.
+    """End this process immediately, without the interpreter's cleanup.
 
     FSDP's caches keep gloo's threads beyond the end of the process group. One of them that wants
     the interpreter's lock during the teardown aborts the process (pytorch/pytorch#179291): a run
@@ -106,7 +106,7 @@ def leave(code: int) -> NoReturn:
 def _start(
     rank: int, processes: int, arguments: Sequence[str], listener: socket.socket, parent: int
 ) -> subprocess.Popen[bytes]:
-    """One process; the first one inherits the socket at which all meet."""
+    """Start one process; the first one inherits the socket that all processes connect to."""
     variables = {
         "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes,
         "MASTER_ADDR": LOOPBACK, "MASTER_PORT": listener.getsockname()[1],
@@ -130,7 +130,7 @@ def _start(
 
 
 def _wait(children: Sequence[subprocess.Popen[bytes]], received: Sequence[int]) -> int:
-    """The exit code of the run, when all have ended."""
+    """Return the exit code of the run when all processes have ended."""
     failed_at: float | None = None
     late: set[int] = set()  # killed here
     while any(child.poll() is None for child in children):

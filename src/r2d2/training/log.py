@@ -1,4 +1,4 @@
-"""The scalars of a run: history.jsonl, and the same for TensorBoard."""
+"""Write the scalars of a run to history.jsonl and to TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _serial = itertools.count()  # of the event files of one process
 
 
 class RunLog:
-    """Scalars by step, to a line of JSON and to TensorBoard; a resumed run goes on where it was.
+    """Writes the scalars of steps as lines of JSON and to TensorBoard; a resumed run appends.
 
     TensorBoard's records are written in this thread. `SummaryWriter` uses another one, which ends
     with a traceback when the disk is full, and the run would not notice.
@@ -50,7 +50,7 @@ class RunLog:
             self._board.flush()
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """One line, on disk at once.
+        """Write one line, and flush it to disk.
 
         Raises:
             R2D2Error: the disk is full, or the folder gone.
@@ -65,7 +65,7 @@ class RunLog:
             self._board.flush()
 
     def check(self) -> None:
-        """Check that the run's folder still exists: writing to an open file would not notice.
+        """Check that the run's folder still exists, because writing to an open file does not fail.
 
         Raises:
             R2D2Error: it is not.
@@ -87,7 +87,7 @@ class RunLog:
 
 
 def read_history(out: Path) -> list[dict[str, float]]:
-    """The lines of a run's history; a last line cut short by a crash is left out."""
+    """Return the lines of a run's history, without a last line that a crash has cut off."""
     path = out / HISTORY
     rows = []
     if path.exists():

@@ -1,4 +1,4 @@
-"""LoRA (arXiv 2106.09685) by peft: a matrix's change is trained as a product of two small ones.
+"""LoRA (arXiv 2106.09685) by peft: a matrix changes by a product of two small matrices.
 
 The layers of the towers and cross encoders get such products, and are not trained otherwise.
 Projections, heads and the contrast's scalars are trained as without LoRA. A saved model has the
@@ -24,7 +24,7 @@ _BASE, _A, _B = ".base_layer", ".lora_A.default", ".lora_B.default"
 
 
 def check_lora(config: TrainConfig, model: ModelConfig | None) -> None:
-    """Refuse LoRA where it cannot be, before anything is done.
+    """Refuse LoRA where it is not possible, before any work is done.
 
     Args:
         config: of the run.
@@ -55,7 +55,7 @@ def check_lora(config: TrainConfig, model: ModelConfig | None) -> None:
 
 
 def add_lora(model: R2D2, config: TrainConfig) -> None:
-    """Add products to the trained layers, in place; to be called before teachers are copied."""
+    """Add products to the trained layers in place. Call this before the teachers are copied."""
     if not config.lora_rank:
         return
     peft = require("lora", "peft", SETTING, LEAST)
@@ -79,7 +79,7 @@ def add_lora(model: R2D2, config: TrainConfig) -> None:
 
 
 def merged(state: Mapping[str, Tensor], config: TrainConfig) -> dict[str, Tensor]:
-    """Whole tensors by name, each product added to its matrix; as they are without LoRA."""
+    """Return the tensors by name, with each product added to its matrix."""
     if not config.lora_rank:
         return dict(state)
     scale = (config.lora_alpha or config.lora_rank) / config.lora_rank
@@ -96,11 +96,11 @@ def merged(state: Mapping[str, Tensor], config: TrainConfig) -> dict[str, Tensor
 
 
 def is_adapted(model: nn.Module) -> bool:
-    """Whether `add_lora` put products into it."""
+    """Return whether `add_lora` has added products to a model."""
     return any(_A in name for name, _ in model.named_parameters())
 
 
 def _adapted(config: TrainConfig) -> tuple[str, ...]:
-    """The names of the modules that get products; frozen towers get none."""
+    """Return the names of the modules that get products; frozen towers get none."""
     towers = ((config.freeze_vision, _VISION), (config.freeze_text, _TEXT))
     return (*(name for frozen, name in towers if not frozen), *_CROSS)

@@ -1,4 +1,4 @@
-"""Settings that trade time for memory, put onto a model layer by layer; names stay as they are."""
+"""Apply settings that trade time for memory to the layers of a model; parameter names are kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from r2d2.model.towers import layers_of as tower_layers
 
 
 def layers_of(model: R2D2) -> Iterator[nn.Module]:
-    """The transformer layers of the towers, and the cross encoders whole."""
+    """Return the transformer layers of the towers, and the whole cross encoders."""
     yield from _tower_layers(model.towers)
     if model.has_match:
         yield model.text_to_image
@@ -24,15 +24,15 @@ def layers_of(model: R2D2) -> Iterator[nn.Module]:
 
 
 def checkpoint_activations(model: R2D2) -> None:
-    """Keep only what enters each layer, and compute the rest again in the backward pass."""
+    """Store only the input of each layer, and compute the rest again in the backward pass."""
     for layer in layers_of(model):
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def compile_layers(model: R2D2, teacher: nn.Module | None = None) -> None:
-    """torch.compile, in place: one graph a kind of layer, shapes dynamic since texts vary.
+    """Apply torch.compile in place, with dynamic shapes, because the lengths of texts vary.
 
-    Before `checkpoint_activations`, whose call nothing is compiled within.
+    Call it before `checkpoint_activations`, because nothing is compiled within a checkpoint.
     """
     for layer in (*layers_of(model), *(_tower_layers(teacher) if teacher is not None else ())):
         layer.forward = torch.compile(layer.forward, dynamic=True)
@@ -45,7 +45,7 @@ def _tower_layers(towers: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def memory_errors(contents: str) -> Iterator[None]:
-    """Turn a GPU's running out of memory into one line that names the settings that help."""
+    """Turn an out-of-memory error of a GPU into one line that names the settings that help."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:

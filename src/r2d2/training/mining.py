@@ -1,4 +1,4 @@
-"""Blocks of pairs that are alike to the towers: what the second stage must tell apart.
+"""Find blocks of pairs that are similar to the towers, which the second stage must tell apart.
 
 The towers embed a window of the training table, the whole of it where it is not larger, and each
 pair looks for its nearest ones there. A block is one pair, the nearest of all, which is often its

@@ -1,4 +1,4 @@
-"""AdamW: what decays, and whose learning rate is another share of the run's."""
+"""Set up AdamW: which parameters decay, and which have another learning rate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOP = (
 def make_optimizer(
     model: nn.Module, config: TrainConfig, updates: str = "auto"
 ) -> torch.optim.AdamW:
-    """AdamW; what decays is `TrainConfig.decay`, by default no norms, biases, positions.
+    """Return AdamW; `TrainConfig.decay` says what decays, by default no norms, biases or positions.
 
     Each group's `scale` is its share of the learning rate: `layer_decay` to the power of how far a
     tower's layer lies below its top, the embeddings one below the lowest; times `bias_rate` for
@@ -65,7 +65,7 @@ def _decays(name: str, parameter: nn.Parameter, decay: str) -> bool:
 
 
 def _depth(model: nn.Module, name: str) -> int:
-    """The number of layers of its tower above a parameter; 0 for the heads."""
+    """Return how many layers of its tower are above a parameter; 0 for the heads."""
     if not name.startswith(("towers.vision.", "towers.text.")):
         return 0
     layers = len(layers_of(model.get_submodule(".".join(name.split(".")[:2]))))

@@ -1,4 +1,4 @@
-"""Warnings before the first step: settings under which a run can learn little or nothing."""
+"""Warn before the first step of settings with which a run can learn little or nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HIGHEST = 1e-3  # train.lr of the smallest preset; larger models have lower ones
 
 
 def warnings(rows: int, steps: int, config: TrainConfig) -> list[str]:
-    """Warnings to the user before a run starts.
+    """Return the warnings to show before a run starts.
 
     Args:
         rows: of the training split, that can be used.
@@ -56,9 +56,9 @@ def warnings(rows: int, steps: int, config: TrainConfig) -> list[str]:
 def idle_parts(
     config: Config, sources: Callable[[], Sequence[str]], processes: int = 1
 ) -> list[str]:
-    """What a run has and does not use: cross encoders, shares of sources, ways to cut a model.
+    """Return warnings of what a run does not use: cross encoders, shares of sources, sharding.
 
-    `sources`: of the texts; asked where it matters.
+    `sources` returns the sources of the texts; it is only called where they are needed.
     """
     messages = []
     objectives, train = config.objectives, config.train
@@ -85,7 +85,7 @@ def idle_parts(
 
 
 def too_slow(steps: int, config: TrainConfig) -> str | None:
-    """Says that the learning rates of a run add up to too little; None: to enough.
+    """Return a warning if the learning rates of a run add up to too little; otherwise None.
 
     A step of AdamW moves a weight by about the learning rate at most, however large its gradient.
     """
@@ -108,7 +108,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def path(steps: int, config: TrainConfig) -> float:
-    """The sum of a run's learning rates."""
+    """Return the sum of the learning rates of all steps."""
     if config.schedule == "cosine":
         warmup = warmup_end(steps, config)
         return (config.lr * steps + config.min_lr * (steps - warmup)) / 2
@@ -117,7 +117,7 @@ def path(steps: int, config: TrainConfig) -> float:
 
 
 def held_back(steps: int, config: TrainConfig) -> str | None:
-    """What leaves a model as it is, with the remedy; None: nothing in the settings does."""
+    """Return why the settings would leave a model unchanged, with the remedy; None: they do not."""
     reasons = [message] if (message := too_slow(steps, config)) else []
     for tower in ("vision", "text"):
         if getattr(config, f"freeze_{tower}"):

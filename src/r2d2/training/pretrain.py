@@ -1,4 +1,4 @@
-"""Pre-training: from a pairs table and settings to a model."""
+"""Pre-train a model from a pairs table and settings."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def pretrain(
 
 
 def check_vocab(config: Config, vocab: str | Path | None, start: Start | None = None) -> None:
-    """Refuse a vocab.txt where the tokenizer comes from somewhere else; R2D2Error."""
+    """Raise R2D2Error for a vocab.txt where the tokenizer comes from somewhere else."""
     if vocab is None:
         return
     if start is not None:

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and whether it may be written to."""
+"""The folder of a run: which run it has, and whether it may be written to."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ FREE = (
 
 
 def saved_run(out: Path) -> dict[str, Any] | None:
-    """The run.json of a folder, with current names of settings; None if there is none."""
+    """Read the run.json of a folder, with the current names of settings; None if there is none."""
     run = _read(out / RUN, {"config": dict, "fingerprint": str})
     return run and run | {"config": current_names(run["config"])}
 
 
 def saved_summary(out: Path) -> dict[str, Any] | None:
-    """The training.json of a folder; None if no training has ended there."""
+    """Read the training.json of a folder; None if no training has finished there."""
     return _read(out / SUMMARY, {"steps": int, "skipped": dict})
 
 
@@ -54,7 +54,7 @@ def _read(path: Path, types: Mapping[str, type]) -> dict[str, Any] | None:
 
 
 def check_folder(out: Path, *, resume: bool, more: Sequence[str] = ()) -> None:
-    """Refuse a folder that holds another run, or cannot be written, before anything is done.
+    """Refuse a folder that has another run or cannot be written, before any work is done.
 
     Args:
         out: the run's folder.

@@ -1,4 +1,4 @@
-"""What changes over a run: learning rate, TgD's alpha, the uniform share of FGR's draws."""
+"""The values that change over a run: learning rate, TgD's alpha, FGR's uniform share."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ LOWEST = 0.05  # of the peak, where the triangle begins and ends (official)
 
 
 def warmup_end(steps: int, config: TrainConfig) -> int:
-    """The step at which the warm-up is over: a short run still gets its cosine.
+    """Return the step at which the warm-up ends; it is earlier in a short run.
 
-    The official schedules know nothing of the run's length.
+    The official schedules do not depend on the length of a run.
     """
     short = steps // 2 if config.schedule == "cosine" else steps
     return min(config.warmup_steps, short)
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
-    """The rate of one step (`TrainConfig.schedule`).
+    """Return the learning rate of one step (`TrainConfig.schedule`).
 
     cosine: linear warm-up to `lr`, then a cosine to `min_lr` at the last step. epochs: the cosine
     changes with every epoch, and the whole first epoch belongs to the warm-up, which starts at
@@ -45,7 +45,7 @@ def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
 
 
 def epochs_done(step: int, steps: int, epochs: int) -> int:
-    """How many epochs are over after so many steps: a run's steps, spread evenly over its epochs.
+    """Return how many epochs are finished after a step; steps are spread evenly.
 
     The last step ends the last epoch. Where epochs of rows are no multiple of the batch, an epoch
     ends with the step that shows its last row or with the one before: so that each has a step of
@@ -70,7 +70,7 @@ def uniform_share(step: int, steps: int, config: ObjectiveConfig) -> float:
 
 
 def ranking(step: int, steps: int, config: ObjectiveConfig) -> bool:
-    """Whether FGR and MLM have begun; before, only the towers are trained."""
+    """Return whether FGR and MLM have begun; before that, only the towers are trained."""
     return step >= config.ranking_from * steps
 
 
@@ -80,7 +80,7 @@ def unlabelled(step: int, steps: int, config: ObjectiveConfig) -> bool:
 
 
 def second_stage_start(steps: int, config: ObjectiveConfig) -> int:
-    """The first step that trains the cross encoders only; `steps` if there is none."""
+    """Return the first step that trains only the cross encoders; `steps` if there is none."""
     return math.ceil(config.second_stage_from * steps)
 
 
@@ -96,13 +96,13 @@ def check_joint_steps(steps: int, config: ObjectiveConfig) -> None:
 
 
 def mining_start(steps: int, config: ObjectiveConfig) -> int:
-    """The first step of the second stage whose blocks are of similar pairs."""
+    """Return the first step of the second stage whose blocks have similar pairs."""
     start = second_stage_start(steps, config)
     return start + math.ceil(config.mining_from * (steps - start))
 
 
 def stage_learning_rate(step: int, steps: int, start: int, config: TrainConfig) -> float:
-    """`learning_rate`, starting again at the second stage of a run.
+    """Return the learning rate of one step; the schedule starts again at the second stage.
 
     Args:
         step: of the run.

@@ -1,4 +1,4 @@
-"""FSDP2: parameters, gradients, optimiser and teachers cut over the processes.
+"""Shard parameters, gradients, optimiser and teachers over the processes by FSDP2.
 
 For what does not fit one device. Every transformer layer of a tower, and each cross encoder, is a
 unit that is gathered when it runs; what is left (embeddings, projections, heads) is one more. The
@@ -23,7 +23,7 @@ from r2d2.training.step import Step
 
 
 def shard(step: Step, device: torch.device) -> Step:
-    """Cut a step's model and teachers in place; before the optimiser is made.
+    """Shard the model and the teachers of a step in place. Call this before making the optimiser.
 
     They may be in main memory: FSDP2 moves each unit, buffers included, to the device when it cuts
     it; the temperature, which is not cut, follows.
@@ -45,13 +45,13 @@ def shard(step: Step, device: torch.device) -> Step:
 
 
 def local(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """What this process holds of each: for arithmetic that needs no other process."""
+    """Return this process's part of each tensor, for computations that need no other process."""
     return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
 
 
 @torch.no_grad()
 def full(tensor: Tensor) -> Tensor:
-    """The whole tensor, without gradient; every process must ask at the same time.
+    """Return the whole tensor, without gradient; all processes must call this together.
 
     By `all_gather` and not by `DTensor.full_tensor`, whose collective crashes gloo now and then:
     its two worker threads write the name of each collective that has ended into one std::string,
@@ -72,7 +72,7 @@ def full(tensor: Tensor) -> Tensor:
 
 
 def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
-    """Whole tensors in main memory, by name; every process must ask at the same time.
+    """Return whole tensors in main memory by name; all processes must call this together.
 
     They are gathered one by one, and a process that has no use for them keeps none (`keep` False
     gives an empty dict): what was cut for lack of room is never on one device at once.
@@ -86,20 +86,20 @@ def gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
 
 
 def cut_like(whole: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a whole tensor that every process holds."""
+    """Return this process's part of a whole tensor that every process has."""
     if not isinstance(like, DTensor):
         return whole.to(like.device)
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
 
 
 def load_full_state(module: nn.Module, whole: Mapping[str, Tensor]) -> None:
-    """Set a module's state, each process its part; names and shapes were checked before."""
+    """Load a module's state, each process its own part; names and shapes were checked before."""
     own = module.state_dict()
     module.load_state_dict({name: cut_like(t, own[name]) for name, t in whole.items()})
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
-    """Scale all gradients so that their common norm is at most `limit`; gives the norm before."""
+    """Scale all gradients so that their common norm is at most `limit`; return the norm before."""
     parameters = [p for p in parameters if p.grad is not None]
     gradients = [p.grad for p in parameters if p.grad is not None]
     cut = [g for g in gradients if isinstance(g, DTensor)]
@@ -120,7 +120,7 @@ def average_uncut(parameters: Iterable[nn.Parameter], world: World) -> None:
 
 
 def is_cut(module: nn.Module) -> bool:
-    """Whether a module went through `shard`."""
+    """Return whether a module was sharded by `shard`."""
     return isinstance(module, FSDPModule)
 
 

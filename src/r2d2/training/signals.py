@@ -1,4 +1,4 @@
-"""Signals that stop a run: the first after the current step, the second at once."""
+"""Handle signals that stop a run: the first one after the current step, the second immediately."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from r2d2.errors import TerminatedError
 
 @contextmanager
 def signals(several: bool = False) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in the list that it gives.
+    """Collect SIGINT and SIGTERM in the list that the context returns.
 
     `several`: the run has several processes. A scheduler may send SIGTERM to each of them and to
     the process that started them, which passes it on: all of these count as one signal.
@@ -44,7 +44,7 @@ def signals(several: bool = False) -> Iterator[list[int]]:
 
 @contextmanager
 def raised_signals() -> Iterator[list[int]]:
-    """Raise an exception at the first SIGINT or SIGTERM; gives the list of signals received.
+    """Raise an exception at the first SIGINT or SIGTERM; return the list of signals received.
 
     Code that handles the exception removes half-written files. A second signal could interrupt
     that, so it only prints a line; the third ends the process at once.

@@ -1,4 +1,4 @@
-"""The saved model that a run starts from: it decides the shape and the tokenizer of the run.
+"""The saved model that a run starts from, which decides the run's shape and tokenizer.
 
 Settings that contradict it are refused, and what nobody asked for follows it. A run that is resumed
 knows its own.
@@ -34,7 +34,7 @@ NOT_OF_A_SIZE = (VOCAB_SIZE, "text.max_length", "temperature")
 
 @dataclass(frozen=True)
 class Start:
-    """A saved model, and what a resumed run noted of it."""
+    """A saved model to start from, and what a resumed run has recorded about it."""
 
     init: str  # its path
     model: ModelConfig
@@ -79,7 +79,7 @@ class Start:
         raise _another(out, self.first_init, self.init)
 
     def fit(self, config: Config) -> Config:
-        """Settings with the model's shape. R2D2Error where they ask for another one."""
+        """Return settings with the model's shape; raise R2D2Error where they set another shape."""
         own, configured = dict(leaves(to_dict(self.model))), dict(leaves(to_dict(config.model)))
         for name in {**own, **configured}:  # in the order of the settings
             if name != VOCAB_SIZE and own.get(name) != configured.get(name):
@@ -91,7 +91,7 @@ class Start:
 
 
 def find_start(out: Path, init: str | Path | None, resume: bool) -> Start | None:
-    """What a run starts from; None: random weights.
+    """Return what a run starts from; None: random weights.
 
     Args:
         out: the run's folder.
@@ -132,7 +132,7 @@ def find_start(out: Path, init: str | Path | None, resume: bool) -> Start | None
 def config_from(
     start: Start, preset: str | None, variant: str | None, settings: Sequence[str] = ()
 ) -> Config:
-    """Settings to train a saved model on, its shape among them.
+    """Return settings that continue the training of a saved model, with its shape.
 
     Args:
         start: the model.
@@ -181,7 +181,7 @@ def config_from(
 def contrast_settings(
     start: Start, settings: Sequence[str], any_contrast: bool = True
 ) -> tuple[str, ...]:
-    """Settings by which a model goes on with the contrast that it was trained by.
+    """Return settings with which a model keeps the contrast that it was trained with.
 
     A sigmoid's where it has that one's bias, and at its widths, unless `settings` say otherwise.
     `any_contrast`: False where the variant was chosen, and the contrast with it.
@@ -196,7 +196,7 @@ def contrast_settings(
 
 
 def nearest_preset(model: ModelConfig) -> str:
-    """The preset whose towers are nearest to a model's in size."""
+    """Return the preset whose towers are nearest in size to those of a model."""
 
     def size(shape: ModelConfig) -> float:
         return math.log(sum(s.layers * s.width**2 + s.width for s in (shape.vision, shape.text)))

@@ -1,4 +1,4 @@
-"""The forward and backward passes of a step: one process or many, whole batch or chunk by chunk.
+"""Run the forward and backward passes of a step, on the whole batch or chunk by chunk.
 
 Chunks (`system.accumulate`) save memory without making the contrast smaller (GradCache, arXiv
 2101.06983). A first pass without autograd computes the features of every chunk. The contrast over
@@ -39,7 +39,7 @@ from r2d2.training.memory import checkpoint_activations, compile_layers
 
 
 class Step(nn.Module):
-    """Model and objectives as one module, so that DDP sees one forward pass."""
+    """The model and the objectives as one module, so that DDP has a single forward pass."""
 
     def __init__(self, model: R2D2, objectives: Objectives, world: World) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def make_step(
 
 @dataclass(frozen=True)
 class Passes:
-    """How a step runs."""
+    """The settings of the passes of a step."""
 
     accumulate: int = 1  # chunks
     bfloat16: bool = False  # autocast; weights, optimiser and losses stay float32
@@ -101,7 +101,7 @@ class Passes:
     ) -> AbstractContextManager[object]:
         """Seed dropout for a pass over a chunk, and give the pass's autocast.
 
-        Both passes over a chunk drop out the same, and every other chunk something else.
+        Both passes over a chunk have the same dropout, and other chunks have another one.
         """
         if self.dropout:
             position = rank * self.accumulate + number
@@ -112,13 +112,13 @@ class Passes:
 
 
 def leaves_unused(step: Step, labelled: bool) -> bool:
-    """Whether trained parameters take no part in the loss: DDP must then look for them."""
+    """Return whether some trained parameters are not in the loss; DDP must then search for them."""
     config = step.objectives.config
     return step.model.has_match and (labelled or not (config.fgr and config.mlm))
 
 
 def resting(model: R2D2, context: StepContext) -> list[nn.Parameter]:
-    """The trained parameters that take no part in the loss of this step."""
+    """Return the trained parameters that are not in the loss of this step."""
     return [
         p for name, p in model.named_parameters()
         if p.requires_grad
@@ -130,7 +130,7 @@ def resting(model: R2D2, context: StepContext) -> list[nn.Parameter]:
 
 
 def spread(step: Step, device: torch.device, find_unused: bool) -> Step | DistributedDataParallel:
-    """The module that a process runs: under DDP where there are several."""
+    """Return the module that a process runs, wrapped in DDP where there are several processes."""
     if step.world.size == 1:
         return step
     # Queue and counters are equal everywhere by construction: sending them each step is waste.
@@ -148,7 +148,7 @@ def spread(step: Step, device: torch.device, find_unused: bool) -> Step | Distri
 
 
 def unwrapped(module: Step | DistributedDataParallel) -> Step:
-    """The module that `spread` was given."""
+    """Return the module that was passed to `spread`."""
     step = module.module if isinstance(module, DistributedDataParallel) else module
     assert isinstance(step, Step)
     return step
@@ -160,7 +160,7 @@ def backward(
     context: StepContext,
     passes: Passes,
 ) -> StepOutput:
-    """Accumulate the gradient of the global batch's loss; gives the losses, a mean over chunks.
+    """Accumulate the gradient of the global batch's loss; return the losses, averaged over chunks.
 
     Args:
         module: of `spread`.
@@ -192,7 +192,7 @@ def backward(
 
 
 class GradCache:
-    """The contrast over all chunks of a share, and its gradient at the features of each."""
+    """Compute the contrast over all chunks of a share, and its gradient at the features of each."""
 
     def __init__(
         self, step: Step, chunks: Sequence[TrainingBatch], context: StepContext, passes: Passes
@@ -225,7 +225,7 @@ class GradCache:
         self._denominators = whole.denominators.average(step.world)
 
     def of_chunk(self, number: int) -> CachedGradients:
-        """What the second pass over a chunk needs."""
+        """Return what the second pass over a chunk needs."""
         count, size = len(self._parts), len(self._parts[0].keys)
         rows = slice(number * size, (number + 1) * size)
         # A step's loss is the mean over its chunks; this gradient is already that of the whole.

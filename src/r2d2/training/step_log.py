@@ -1,4 +1,4 @@
-"""The scalars of a run's steps: averaged over the processes, and written by the first one."""
+"""Average the scalars of steps over the processes, and write them in the first process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOT_LOSSES = ("grad_norm", "lr")
 
 
 class StepLog:
-    """Writes every few steps what a step gave, and how fast the steps since the last line were."""
+    """Writes, every few steps, the scalars of a step and the speed since the last line."""
 
     def __init__(
         self, out: Path, world: World, device: torch.device, pairs: int, step: int, seconds: float

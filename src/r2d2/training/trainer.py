@@ -1,4 +1,4 @@
-"""The training loop: one run, stoppable at any step and resumed bit for bit."""
+"""The training loop of a run, which can be stopped at any step and resumed bit for bit."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _KINDS = get_args(Kind)
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """The figures of the training, as training.json and metrics.json hold them."""
+    """The figures of the training that training.json and metrics.json contain."""
 
     steps: int
     seconds: float  # of training, over all parts of a resumed run
@@ -85,7 +85,7 @@ class TrainSummary:
 
 
 class Trainer:
-    """Everything one process of a run holds: built from settings, restored from a checkpoint."""
+    """The state of one process of a run, built from settings or restored from a checkpoint."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Trainer:
         self._saved = -1  # step of the newest checkpoint
 
     def step_context(self) -> StepContext:
-        """The schedules at this step."""
+        """Return the values of the schedules at this step."""
         train, objectives = self.config.train, self.config.objectives
         per_epoch = len(self.loader) / train.batch_size
         return StepContext(
@@ -190,7 +190,7 @@ class Trainer:
         return TrainingBatch(x, ids, mask, keys, index, labels, second).to(self.device)
 
     def _second(self, raw: RawBatch, first_keys: Tensor) -> SecondTexts | None:
-        """The second texts of a batch; `first_keys` (n,) of the first texts."""
+        """Tokenize the second texts of a batch; `first_keys` (n,) are of the first texts."""
         if raw.second_texts is None or raw.second_keys is None:
             return None
         ids, mask = self.tokenizer(raw.second_texts)
@@ -201,7 +201,7 @@ class Trainer:
         return SecondTexts(ids, mask, keys, present)
 
     def train_step(self, batch: TrainingBatch) -> dict[str, Tensor]:
-        """One step of the optimiser; the losses, the gradient's norm and the learning rate.
+        """Do one step; return the losses, the norm of the gradient and the learning rate.
 
         A step whose loss or gradient is not finite, in any process, changes nothing.
         """
@@ -228,7 +228,7 @@ class Trainer:
         return losses | {"grad_norm": norm, "lr": torch.tensor(lr)}
 
     def plain_weights(self) -> dict[str, Tensor] | None:
-        """Weights of a plain model, where this one holds them cut or with products beside them.
+        """Return the weights of a plain model, where this one is sharded or has LoRA's products.
 
         None: as it is. Every process calls it; all but the first get an empty dict.
         """
@@ -256,7 +256,7 @@ class Trainer:
         )  # fmt: skip
 
     def restore(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
+        """Continue from the newest checkpoint, if there is one."""
         checkpoint = latest_checkpoint(self.out / CHECKPOINTS)
         if checkpoint is None:
             return
@@ -325,7 +325,7 @@ class Trainer:
         return self.summary()
 
     def _batches(self) -> Generator[RawBatch]:
-        """The batches from this step to the end; later in the second stage, of similar pairs."""
+        """Yield the remaining batches; late in the second stage, they are of similar pairs."""
         train, start = self.config.train, self.steps
         if self.second_stage < self.steps:
             start = schedule.mining_start(self.steps, self.config.objectives)
@@ -348,7 +348,7 @@ class Trainer:
 
     @torch.no_grad()
     def embed_pairs(self, raw: RawBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """f_I and f_T (n, d) of pairs as they are, and their keys (n, 2), on the device."""
+        """Return f_I and f_T (n, d) of pairs without augmentation, and their keys (n, 2)."""
         ids, mask = self.tokenizer(raw.texts)
         keys = torch.from_numpy(raw.keys)
         x = normalize(torch.from_numpy(raw.pixels).to(self.device))
@@ -365,7 +365,7 @@ class Trainer:
             raise RunStoppedError(received[0] if received else signal.SIGTERM, self.save())
 
     def _until_lost(self, batches: Iterator[RawBatch], steps_log: StepLog) -> Iterator[RawBatch]:
-        """The batches; if the table cannot be read any more, a checkpoint is written first.
+        """Yield the batches; if the table can no longer be read, write a checkpoint first.
 
         Only in a run of one process: others might still read the table, and go on.
         """
@@ -380,16 +380,16 @@ class Trainer:
 
     @property
     def epochs_done(self) -> int:
-        """Epochs behind this step; see `schedule.epochs_done`."""
+        """Return the finished epochs; see `schedule.epochs_done`."""
         return schedule.epochs_done(self.step, self.steps, self.config.train.epochs)
 
     def _ends_epoch(self) -> bool:
-        """Whether the last step ended an epoch."""
+        """Return whether the last step ended an epoch."""
         before = schedule.epochs_done(self.step - 1, self.steps, self.config.train.epochs)
         return self.epochs_done > before
 
     def summary(self) -> TrainSummary:
-        """The figures of the training so far."""
+        """Return the figures of the training so far."""
         return TrainSummary(
             steps=self.step,
             seconds=round(self.seconds, 1),

@@ -1,6 +1,7 @@
-"""Warns in the log when the loss of a run does not fall, with the likely cause.
+"""Warn in the log when the loss of a run does not fall, and name the likely cause.
 
-Not where recall on `val` still rises: the loss has a floor, and soft targets raise it.
+There is no warning while recall on `val` still rises, because the loss cannot fall below a floor,
+which soft targets raise.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FEW_TEXTS = 0.1  # distinct texts a row, below which they look like labels
 
 
 class Watch:
-    """Compares the contrastive loss (of a matching set: FGR's) with what it was at first, once."""
+    """Compares the contrastive loss (for a matching set FGR's) once with its first values."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Watch:
         self._last: deque[Tensor] = deque(maxlen=WINDOW)
 
     def see(self, step: int, losses: Mapping[str, Tensor]) -> str | None:
-        """Look at a step's losses; a warning where it is time for one. No wait for the device."""
+        """Read a step's losses, and return a warning if one is due; do not wait for the device."""
         if step > self._judged_at:
             return None
         loss = self._of_chance(step, losses)
@@ -69,7 +70,7 @@ class Watch:
         )
 
     def _of_chance(self, step: int, losses: Mapping[str, Tensor]) -> Tensor:
-        """The loss by what guessing gets: a queue that fills up makes the task harder."""
+        """Divide the loss by that of guessing; a queue that fills up makes the task harder."""
         batch, queue = self._config.train.batch_size, self._config.objectives.queue_size
         if "tgd" in losses:
             return losses["tgd"].detach() / log(max(2, batch) + min((step - 1) * batch, queue))

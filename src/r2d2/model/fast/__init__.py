@@ -13,7 +13,7 @@ _enabled = True
 
 
 def enabled() -> bool:
-    """Whether the faster ways are used."""
+    """Return whether the faster ways are used."""
     return _enabled
 
 

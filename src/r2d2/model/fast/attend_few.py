@@ -28,7 +28,7 @@ def attend_from(
     packing: Packing | None = None,
     record: list[Tensor] | None = None,
 ) -> Tensor:
-    """The result of `attention` over the keys and values of `context`.
+    """Return the result of `attention` over the keys and values of `context`.
 
     Args:
         attention: the module, with its weights.

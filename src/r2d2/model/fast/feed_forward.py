@@ -21,7 +21,7 @@ from r2d2.model.fast.packing import exporting
 
 
 def feed_forward(x: Tensor, first: nn.Linear, act: nn.Module, second: nn.Linear) -> Tensor:
-    """second(act(first(x))), of the shape of x (..., width)."""
+    """Return second(act(first(x))), in the shape of x (..., width)."""
     if torch.compiler.is_compiling():
         return second(act(first(x)))  # type: ignore[no-any-return]
     if not torch.is_grad_enabled():
@@ -36,7 +36,7 @@ def feed_forward(x: Tensor, first: nn.Linear, act: nn.Module, second: nn.Linear)
 
 
 def _inner(first: nn.Linear, act: nn.Module, x: Tensor) -> Tensor:
-    """The input of the second map, computed in place: nothing is kept for a gradient."""
+    """Return the input of the second map, computed in place because no gradient is needed."""
     if type(act) is nn.GELU and act.approximate == "none":
         return linear(x, first.weight, first.bias, gelu=True)
     if type(act) is QuickGELU:
@@ -67,7 +67,7 @@ def _with_gradient(act: nn.Module) -> _Activation | None:
 
 
 def _half(x: Tensor) -> torch.dtype | None:
-    """The precision of autocast; None where it is off."""
+    """Return the precision of autocast; None where it is off."""
     kind = x.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)

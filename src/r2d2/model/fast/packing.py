@@ -1,4 +1,4 @@
-"""Packing: computations that are done token by token skip the padding.
+"""Skip the padding in computations that are done token by token.
 
 Chinese names and queries are short and of uneven length. In a batch that is padded to its longest
 text, half of the positions are padding, and only attention needs the rectangle.
@@ -33,28 +33,28 @@ class Packing:
 
     @staticmethod
     def of(mask: Tensor | None) -> Packing | None:
-        """None where there is nothing to skip, or the mask has no values (meta device, export)."""
+        """Find the real tokens; None without padding or without values (meta device, export)."""
         if not enabled() or mask is None or mask.is_meta or exporting() or bool(mask.all()):
             return None
         return Packing(mask)
 
     def pack(self, x: Tensor) -> Tensor:
-        """(T, width) of x (n, L, width)."""
+        """Pack x (n, L, width) to (T, width)."""
         return x.flatten(0, 1).index_select(0, self._rows)
 
     def unpack(self, x: Tensor) -> Tensor:
-        """(n, L, width) of x (T, width)."""
+        """Unpack x (T, width) to (n, L, width)."""
         return x.index_select(0, self._sources).view(*self.mask.shape, x.shape[1])
 
     def select(self, index: Tensor) -> tuple[Tensor, Packing]:
-        """Of the sequences at `index` (m,): which rows of the packed tensor, and their packing."""
+        """Return the packed rows of the sequences at `index` (m,), and the packing of these."""
         chosen = Packing(self.mask.index_select(0, index))
         sources = self._sources.view(self.mask.shape).index_select(0, index).flatten()
         return sources.index_select(0, chosen._rows), chosen
 
 
 def packed(x: Tensor, packing: Packing | None) -> Tensor:
-    """X (n, L, width), packed where there is a packing."""
+    """Pack x (n, L, width) where there is a packing."""
     return x if packing is None else packing.pack(x)
 
 
