@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 import r2d2
 from helpers.calls import watched
 from helpers.cli import call_cli, refused
+from helpers.hf_step import TEXTS, losses_of_step, without_gradient
 from helpers.runs import small_table
 from helpers.small_hf_models import IMAGE, KINDS, LENGTH, PATCH, save_hf
-from model.hf_step import TEXTS, losses_of_step, without_gradient
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error
 from r2d2.finetune import tuning_config

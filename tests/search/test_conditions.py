@@ -13,7 +13,7 @@ from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 from r2d2.index.layout import texts_uri
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, Text, append_table, write_table
-from search.test_server import form, serving
+from search.serve.test_server import form, serving
 
 COUNT = 14
 # Of each image: its own text, and for some "Shared" in several forms that count as one.

@@ -1,7 +1,7 @@
 """Faster ways to compute what the plain model computes, and the switch between both.
 
 The plain model is in the folder above, and can be read without these files. `plain()` turns all
-of this off; tests/model/test_fast.py holds that losses and gradients are equal both ways.
+of this off; tests/model/fast/test_onednn.py holds that losses and gradients are equal both ways.
 """
 
 from __future__ import annotations

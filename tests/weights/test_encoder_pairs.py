@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 import r2d2
 from helpers.cli import call_cli, refused
 from helpers.encoder_files import save_image_encoder, save_text_encoder
+from helpers.hf_step import TEXTS, losses_of_step, without_gradient
 from helpers.runs import small_table
-from model.hf_step import TEXTS, losses_of_step, without_gradient
 from r2d2.config import TrainConfig
 from r2d2.data.augment import normalize
 from r2d2.errors import R2D2Error

@@ -3,7 +3,7 @@
 import base64
 from pathlib import Path
 
-OUT = Path(__file__).resolve().parents[2] / "tmp" / "out"
+OUT = Path(__file__).resolve().parents[3] / "tmp" / "out"
 
 
 def ask(page, text):

@@ -12,7 +12,7 @@ from r2d2.index.build import build_index
 from r2d2.index.gallery.memory import GalleryRow, MemoryGallery
 from r2d2.search.searcher import Searcher
 from r2d2.table import Pair, Text, write_table
-from search.browsing import ask, keep, rows, settled, shown, upload
+from search.serve.browsing import ask, keep, rows, settled, shown, upload
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 

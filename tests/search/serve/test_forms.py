@@ -10,7 +10,7 @@ from helpers.pictures import picture, png
 from helpers.searchers import TEXTS
 from r2d2.search.serve.config import ServeConfig
 from r2d2.search.serve.server import create_app
-from search.test_server import AS_JSON, problem, serving
+from search.serve.test_server import AS_JSON, problem, serving
 
 
 @pytest.fixture(scope="module")

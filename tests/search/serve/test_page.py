@@ -8,7 +8,7 @@ from PIL import Image
 from helpers.pictures import picture, png
 from helpers.searchers import TEXTS, empty_searcher, running, small_searcher
 from r2d2.search.searcher import Searcher
-from search.browsing import ask, give, keep, rows, settled, shown, upload
+from search.serve.browsing import ask, give, keep, rows, settled, shown, upload
 
 
 def test_typing_searches_and_numbers_stay_under_details(open_page):

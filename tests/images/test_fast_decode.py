@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data.test_images import kind_of, photo
 from helpers.calls import watched
 from helpers.pictures import encode
+from images.test_decode import kind_of, photo
 from r2d2.images import decode as images
 from r2d2.images.decode import BadImage, decode_image, decode_resized, resize
 

@@ -4,7 +4,7 @@ import pytest
 
 from helpers.pictures import picture, png
 from helpers.searchers import COUNT, TEXTS, running, small_searcher
-from search.browsing import ask, give, rows, settled, upload
+from search.serve.browsing import ask, give, rows, settled, upload
 
 KEY = "0123456789abcdef"
 

@@ -9,7 +9,7 @@ from helpers.cli import call_cli
 from r2d2.errors import R2D2Error
 from r2d2.search.serve.config import ServeConfig, own_names
 from r2d2.search.serve.guard import is_own
-from search.test_server import problem, serving
+from search.serve.test_server import problem, serving
 
 ACCEPTED = (
     "127.0.0.1", "127.0.0.1:8000", "192.168.7.9:80", "8.8.8.8", "127.0.0.1.:8000",
