@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
+from helpers.calls import watched
 from helpers.cli import refused
 from helpers.runs import small_config, small_table
 from helpers.small_step import CONTEXT, batch_of, setup
-from r2d2.objectives import ranking
 from r2d2.objectives.gcpr import positives
 from r2d2.objectives.listwise import as_blocks, block_pairs, diagonal_blocks
 from r2d2.objectives.rerank import judged_pairs, rerank
@@ -137,21 +137,16 @@ def test_only_the_embeddings_of_the_towers_learn(variant, kind):
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-def test_towers_that_are_taught_score_as_the_teacher_did_at_first(kind, monkeypatch):
-    scores = []
-
-    def seen(student, teacher, judged, loss):
-        scores.append((student.detach(), teacher))
-        return rerank(student, teacher, judged, loss)
-
-    monkeypatch.setattr(ranking, "rerank", seen)
+def test_towers_that_are_taught_score_as_the_teacher_did_at_first(kind):
     taught = {"list_size": 3, "rerank_loss": kind, "weight_rerank": 1.0}
     model, objectives = setup("wo_tgd", **taught, **ALONE)
     optimizer, batch = torch.optim.SGD(model.parameters(), lr=0.01), batch_of()
-    for _ in range(12):
-        optimizer.zero_grad()
-        objectives(model, batch, CONTEXT).losses["total"].backward()
-        optimizer.step()
+    with watched(rerank) as calls:
+        for _ in range(12):
+            optimizer.zero_grad()
+            objectives(model, batch, CONTEXT).losses["total"].backward()
+            optimizer.step()
+    scores = [(c.arguments["student"].detach(), c.arguments["teacher"]) for c in calls]
     judged = judged_pairs(
         diagonal_blocks(positives(batch.keys, batch.keys), 3), torch.zeros(6, dtype=torch.bool)
     )
