@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import insort
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from operator import itemgetter
@@ -87,17 +88,17 @@ def count_stage(
 ) -> StageCount:
     """Count verdicts: None is kept, else the name of the rule; `shown` is each item in words."""
     seen = kept = 0
-    dropped: dict[str, int] = {}
+    dropped: Counter[str] = Counter()
     examples: dict[str, tuple[str, ...]] = {}
     for rule, item in zip(rules, shown, strict=True):
         seen += 1
         if rule is None:
             kept += 1
             continue
-        dropped[rule] = dropped.get(rule, 0) + 1
+        dropped[rule] += 1
         if dropped[rule] <= EXAMPLES:
             examples[rule] = (*examples.get(rule, ()), item)
-    return StageCount(stage, unit, seen, kept, dropped, examples)
+    return StageCount(stage, unit, seen, kept, dict(dropped), examples)
 
 
 class StageCounter:
@@ -107,10 +108,10 @@ class StageCounter:
         """`dropped` takes the items that are dropped."""
         self._stage, self._unit, self._file = stage, unit, dropped
         self.seen = self.kept = 0
-        self._dropped: dict[str, int] = {}
+        self._dropped: Counter[str] = Counter()
         self._examples: dict[str, list[tuple[str, str]]] = {}
-        self._kept_sums = dict.fromkeys(COUNTED, 0)
-        self._dropped_sums: dict[str, dict[str, int]] = {name: {} for name in COUNTED}
+        self._kept_sums: Counter[str] = Counter()
+        self._dropped_sums: dict[str, Counter[str]] = {name: Counter() for name in COUNTED}
 
     def add(
         self,
@@ -137,11 +138,10 @@ class StageCounter:
             if rule is None:
                 self._kept_sums[name] += amount
             elif amount:
-                sums = self._dropped_sums[name]
-                sums[rule] = sums.get(rule, 0) + amount
+                self._dropped_sums[name][rule] += amount
         if rule is None:
             return
-        self._dropped[rule] = self._dropped.get(rule, 0) + 1
+        self._dropped[rule] += 1
         if shown is not None:
             examples = self._examples.setdefault(rule, [])
             insort(examples, ("" if key is None else key, shown), key=itemgetter(0))
@@ -158,9 +158,9 @@ class StageCounter:
             if rule in self._examples
         }
         flows = {}
-        for name, kept in self._kept_sums.items():
-            by_rule = self._dropped_sums[name]
-            flows[name] = Flow(kept + sum(by_rule.values()), kept, by_rule)
+        for name, by_rule in self._dropped_sums.items():
+            kept = self._kept_sums[name]
+            flows[name] = Flow(kept + by_rule.total(), kept, dict(by_rule))
         known = flows if any(flow.seen for flow in flows.values()) else {}
         return StageCount(
             self._stage, self._unit, self.seen, self.kept, dropped, examples, flows=known
@@ -172,11 +172,10 @@ def add_counts(parts: Iterable[StageCount]) -> StageCount:
     parts = list(parts)
     if not parts:
         raise ValueError("there is nothing to add")
-    dropped: dict[str, int] = {}
+    dropped: Counter[str] = Counter()
     examples: dict[str, tuple[str, ...]] = {}
     for part in parts:
-        for rule, count in part.dropped.items():
-            dropped[rule] = dropped.get(rule, 0) + count
+        dropped.update(part.dropped)
         for rule, shown in part.examples.items():
             examples[rule] = (*examples.get(rule, ()), *shown)[:EXAMPLES]
     first = parts[0]
@@ -185,7 +184,9 @@ def add_counts(parts: Iterable[StageCount]) -> StageCount:
     for part in parts:
         for name, flow in part.flows.items():
             flows[name] = _add(flows[name], flow) if name in flows else flow
-    return StageCount(first.stage, first.unit, seen, kept, dropped, examples, first.notes, flows)
+    return StageCount(
+        first.stage, first.unit, seen, kept, dict(dropped), examples, first.notes, flows
+    )
 
 
 def add_sorted_counts(parts: Iterable[StageCount], key: Callable[[str], str] = str) -> StageCount:
@@ -249,7 +250,8 @@ def clicks_of(clicks: int, impressions: int) -> str:
 
 
 def _add(one: Flow, other: Flow) -> Flow:
-    dropped = dict(one.dropped)
-    for rule, amount in other.dropped.items():
-        dropped[rule] = dropped.get(rule, 0) + amount
-    return Flow(one.seen + other.seen, one.kept + other.kept, dropped, one.added + other.added)
+    dropped = Counter(one.dropped)
+    dropped.update(other.dropped)
+    return Flow(
+        one.seen + other.seen, one.kept + other.kept, dict(dropped), one.added + other.added
+    )

@@ -42,7 +42,7 @@ from r2d2.corpus.clicks.pairs_log import (
     pairs_columns,
     read_pairs_table,
 )
-from r2d2.corpus.clicks.text_cuts import lines_before, open_cut
+from r2d2.corpus.clicks.text_cuts import LINE_FORMATS, lines_before, open_cut
 from r2d2.corpus.config import CorpusConfig, LogConfig
 from r2d2.errors import R2D2Error
 from r2d2.inputs.dropped_rows import DroppedRows
@@ -214,17 +214,12 @@ def read_piece(piece: Mapping[str, str], dropped: DroppedRows) -> Iterator[pa.Ta
             )
 
 
-def _format(file: str) -> str:
-    name = file.rstrip("/")
-    if name.endswith(tuple(PACKED)):
-        name = posixpath.splitext(name)[0]
-        kind = FORMATS.get(posixpath.splitext(name)[1].lower())
-        if kind in ("csv", "tsv", "jsonl"):
-            return kind
-    kind = FORMATS.get(posixpath.splitext(name)[1].lower())
-    if kind is None or file.endswith(tuple(PACKED)):
-        raise R2D2Error(f"cannot tell the format of {file}: name it {', '.join(FORMATS)}")
-    return kind
+def log_format(file: str) -> str | None:
+    """The format of a file or URL by its ending, one of FORMATS; None: there is no such one."""
+    name, ending = posixpath.splitext(file.rstrip("/"))
+    packed = ending in PACKED
+    kind = FORMATS.get((posixpath.splitext(name)[1] if packed else ending).lower())
+    return None if packed and kind not in LINE_FORMATS else kind
 
 
 def _local(log: str) -> list[str]:
@@ -254,8 +249,8 @@ def _remote(log: str) -> list[str]:
 
 def _known(name: str) -> bool:
     try:
-        return posixpath.basename(name)[0] not in "._" and bool(_format(name))
-    except (R2D2Error, IndexError):
+        return posixpath.basename(name)[0] not in "._" and log_format(name) is not None
+    except IndexError:
         return False
 
 
@@ -272,7 +267,9 @@ class LogFile:
 
 def _look(file: str) -> LogFile:
     """The kind and the columns of a file, and how it is cut."""
-    kind = _format(file)
+    kind = log_format(file)
+    if kind is None:
+        raise R2D2Error(f"cannot tell the format of {file}: name it {', '.join(FORMATS)}")
     if kind == "lance":
         import lance
 

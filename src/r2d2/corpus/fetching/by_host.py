@@ -22,7 +22,8 @@ from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.addresses import Lookup
 from r2d2.corpus.fetching.failures import write_failures
 from r2d2.corpus.fetching.fetch import fetch_list, retried_causes
-from r2d2.corpus.fetching.host_share import HostShare, PassedAddress, host_of, share_of
+from r2d2.corpus.fetching.host_lists import host_of
+from r2d2.corpus.fetching.host_share import HostShare, PassedAddress, share_of
 from r2d2.corpus.fetching.store import locked, newest, url_id
 from r2d2.corpus.fetching.url_list import needed_urls, url_list
 from r2d2.corpus.funnel import StageCount, add_sorted_counts

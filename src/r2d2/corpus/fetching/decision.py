@@ -11,10 +11,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from r2d2.corpus.config import FetchConfig
-from r2d2.corpus.fetching.host_lists import PrivateHosts, host_list, within
+from r2d2.corpus.fetching.host_lists import PrivateHosts, host_list, host_of, within
 from r2d2.corpus.fetching.outcome import Cause, FetchFailed, Outcome, RequestTrail, failed
 from r2d2.corpus.fetching.special_addresses import literal, special
 
@@ -209,10 +208,7 @@ def _loosened(name: str, old: Any, trail: RequestTrail, policy: Policy) -> bool:
 
 def _first_host(url: str) -> RequestTrail:
     """What is known of the way to an address without a trail: where it began."""
-    try:
-        host = urlsplit(url.strip()).hostname or ""
-    except ValueError:
-        return RequestTrail()
+    host = host_of(url.strip())
     address = literal(host)
     private = {host: [str(address)]} if address is not None and special(address) else {}
     return RequestTrail([host] if host else [], private)

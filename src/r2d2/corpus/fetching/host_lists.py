@@ -6,11 +6,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from r2d2.corpus.fetching.outcome import Cause, FetchFailed
 from r2d2.corpus.fetching.special_addresses import literal, special
 from r2d2.errors import R2D2Error
 from r2d2.inputs.encoding import read_lines
+
+
+def host_of(url: str) -> str:
+    """The host of an address; nothing where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def within(host: str, hosts: frozenset[str]) -> bool:

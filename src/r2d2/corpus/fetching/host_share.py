@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from r2d2.corpus.fetching.outcome import Outcome, RequestTrail
 from r2d2.corpus.fetching.store import newest, shard_number, shards
@@ -84,11 +83,3 @@ def share_of(host: str, count: int) -> int:
     except UnicodeError:  # no name, but it must belong somewhere
         name = host.lower().encode("utf-8", "replace")
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % count
-
-
-def host_of(url: str) -> str:
-    """The host of an address; nothing where it has none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass, field, replace
 
 from r2d2.corpus.config import FetchConfig
-from r2d2.corpus.fetching.host_share import host_of
+from r2d2.corpus.fetching.host_lists import host_of
 from r2d2.corpus.fetching.outcome import Outcome
 
 WINDOW = 16  # addresses taken ahead of time for each request at a time, to find other hosts among

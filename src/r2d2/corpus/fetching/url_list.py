@@ -7,7 +7,6 @@ waiting, and it lets the store say by ranges what it has.
 from __future__ import annotations
 
 import json
-import posixpath
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -19,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from r2d2.corpus.clicks.lines import head_columns, read_lines
-from r2d2.corpus.clicks.log import FORMATS
-from r2d2.corpus.clicks.log_files import PACKED, open_file, open_parquet, reading, unpacked
+from r2d2.corpus.clicks.log import log_format
+from r2d2.corpus.clicks.log_files import open_file, open_parquet, reading, unpacked
 from r2d2.corpus.fetching.store import url_id
 from r2d2.corpus.rows import open_part
 from r2d2.errors import R2D2Error
@@ -101,9 +100,8 @@ def urls_of_file(file: Path, column: str, dropped: DroppedRows) -> Iterator[str]
         R2D2Error: the file cannot be read, or lacks the column.
     """
     name = str(file)
-    bare = posixpath.splitext(name)[0] if name.endswith(tuple(PACKED)) else name
-    kind = FORMATS.get(posixpath.splitext(bare)[1].lower())
-    if kind not in ("parquet", "csv", "tsv", "jsonl"):
+    kind = log_format(name)
+    if kind in (None, "lance"):
         raise R2D2Error(f"cannot tell the format of {file}: name it .parquet, .csv or .jsonl")
     if not file.is_file():
         raise R2D2Error(f"no file {file}: give a table with a column of addresses")

@@ -26,10 +26,12 @@ from r2d2.images.decode import BadImage, decode_image, resize
 from r2d2.progress import Update
 from r2d2.table import Pair, PairsTable, Text
 
-CTR_EDGES = tuple(float(x) for x in 10.0 ** np.arange(-5, 0.01, 0.25))
-SIZE_EDGES = (0, 64, 100, 150, 224, 336, 448, 640, 1024, 2048, 4096)  # pixels, shorter side
-LENGTH_EDGES = (1, 3, 5, 8, 12, 16, 20, 30, 40, 60, 100, 200)  # characters
-TEXT_EDGES = (1, 2, 3, 4, 5, 8, 12, 20)  # texts an image
+EDGES: Mapping[str, tuple[float, ...]] = {  # of histograms
+    "texts": (1, 2, 3, 4, 5, 8, 12, 20),  # of an image
+    "lengths": (1, 3, 5, 8, 12, 16, 20, 30, 40, 60, 100, 200),  # characters of a text
+    "sides": (0, 64, 100, 150, 224, 336, 448, 640, 1024, 2048, 4096),  # pixels, shorter side
+    "ctr": tuple(float(x) for x in 10.0 ** np.arange(-5, 0.01, 0.25)),
+}
 WORD_TEXTS = 1_000_000  # texts whose words are counted
 PICTURES = 4_000  # looked at for balance
 WORDS_KEPT = 1_000_000  # in memory; the rarest are let go beyond it
@@ -181,11 +183,7 @@ class RowCounts:
 
     def __init__(self, total: int) -> None:
         """`total` is the number of rows of the whole table."""
-        self.histograms = {
-            name: Histogram(edges, (0,) * len(edges))
-            for name, edges in (("texts", TEXT_EDGES), ("lengths", LENGTH_EDGES),
-                                ("sides", SIZE_EDGES), ("ctr", CTR_EDGES))
-        }  # fmt: skip
+        self.histograms = {name: Histogram.of([], edges) for name, edges in EDGES.items()}
         self.sources: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.words = _WordCounts(total)
@@ -204,13 +202,11 @@ class RowCounts:
         self.impressions += sum(pair.impressions or 0 for pair in pairs)
         sides = [min(pair.width, pair.height) for pair in pairs if pair.width and pair.height]
         rates = [text.weight for text in texts if text.source == "query" and text.weight < 1]
-        for name, values, edges in (
-            ("texts", [len(pair.texts) for pair in pairs], TEXT_EDGES),
-            ("lengths", lengths, LENGTH_EDGES),
-            ("sides", sides, SIZE_EDGES),
-            ("ctr", rates, CTR_EDGES),
-        ):
-            self.histograms[name] += Histogram.of(values, edges)
+        columns: tuple[Sequence[float], ...] = (
+            [len(pair.texts) for pair in pairs], lengths, sides, rates,
+        )  # fmt: skip
+        for name, values in zip(EDGES, columns, strict=True):
+            self.histograms[name] += Histogram.of(values, EDGES[name])
         self.distinct.add([text.text for text in texts])
         self.words.add([pair.image_id for pair in pairs], [pair.texts for pair in pairs])
 
