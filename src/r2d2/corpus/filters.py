@@ -95,8 +95,8 @@ class OwnFilter:
         """Every row, and why it is dropped; `noun` is text or image."""
         rows = iter(rows)
         while batch := list(islice(rows, BATCH_TEXTS if noun == "text" else BATCH_IMAGES)):
-            told = ask(self.judge, f"stage {self.name}", batch, _shown, noun)
-            yield from zip(batch, told, strict=True)
+            rules = ask(self.judge, f"stage {self.name}", batch, _shown, noun)
+            yield from zip(batch, rules, strict=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A worker runs the file itself, for it has no module of this name to import."""

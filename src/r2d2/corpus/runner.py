@@ -68,7 +68,7 @@ def map_jobs(
     work: Work[Result],
     jobs: Sequence[Job],
     runner: Runner,
-    what: str,
+    label: str,
     update: Update,
     *,
     holds_model: bool = False,
@@ -81,13 +81,12 @@ def map_jobs(
         work: gives the result of a job.
         jobs: plain data.
         runner: who does them.
-        what: names the work for the progress, and in errors.
+        label: names the work for the progress, and in errors.
         update: progress.
         holds_model: a worker keeps what `work` has loaded from job to job; on a cluster with GPUs
             each such worker has one for itself.
     """
-    told = iter_jobs(work, jobs, runner, what, update, holds_model=holds_model)
-    results = dict(told)
+    results = dict(iter_jobs(work, jobs, runner, label, update, holds_model=holds_model))
     return [results[index] for index in range(len(jobs))]
 
 
@@ -95,34 +94,34 @@ def iter_jobs(
     work: Work[Result],
     jobs: Sequence[Job],
     runner: Runner,
-    what: str,
+    label: str,
     update: Update,
     *,
     holds_model: bool = False,
 ) -> Iterator[tuple[int, Result]]:
     """The number and the result of every job, as they come; see `map_jobs`."""
-    update(what, 0, len(jobs))
-    for done, told in enumerate(_results(work, jobs, runner, what, holds_model), 1):
-        update(what, done, len(jobs))
-        yield told
+    update(label, 0, len(jobs))
+    for done, numbered_result in enumerate(_results(work, jobs, runner, label, holds_model), 1):
+        update(label, done, len(jobs))
+        yield numbered_result
 
 
 def _results(
-    work: Work[Result], jobs: Sequence[Job], runner: Runner, what: str, holds_model: bool
+    work: Work[Result], jobs: Sequence[Job], runner: Runner, label: str, holds_model: bool
 ) -> Iterator[tuple[int, Result]]:
     if runner.cluster:
         from r2d2.corpus.cluster.tasks import run_jobs
 
-        yield from run_jobs(work, jobs, runner, what, holds_model=holds_model)
+        yield from run_jobs(work, jobs, runner, label, holds_model=holds_model)
     elif runner.workers == 1 or len(jobs) < 2:
         for index, job in enumerate(jobs):
             yield index, work(job)
     else:
-        yield from _in_processes(work, jobs, runner.workers, what)
+        yield from _in_processes(work, jobs, runner.workers, label)
 
 
 def _in_processes(
-    work: Work[Result], jobs: Sequence[Job], count: int, what: str
+    work: Work[Result], jobs: Sequence[Job], count: int, label: str
 ) -> Iterator[tuple[int, Result]]:
     pool = _pool(count)
     running: dict[Any, int] = {}
@@ -133,7 +132,7 @@ def _in_processes(
     except BrokenProcessPool as error:
         _pool.cache_clear()
         raise R2D2Error(
-            f"{what}: a worker process ended before its job was done, perhaps for want of "
+            f"{label}: a worker process ended before its job was done, perhaps for want of "
             "memory: give fewer --workers or less --memory, and run the command again"
         ) from error
     finally:

@@ -49,6 +49,6 @@ def test_rows_come_in_batches_while_other_statements_run(tmp_path):
     with open_database(tmp_path, 10**9) as base:
         base.run("CREATE TABLE found (n BIGINT)")
         for batch in base.batches("SELECT range AS n FROM range(10000) ORDER BY n", 4096):
-            with base.given("rows", pa.Table.from_batches([batch])):
+            with base.registered("rows", pa.Table.from_batches([batch])):
                 base.run("INSERT INTO found SELECT n FROM rows")
         assert base.run("SELECT count(*), sum(n) FROM found") == [(10_000, 9_999 * 5_000)]

@@ -16,7 +16,7 @@ from r2d2.corpus.clicks.batches import make_batch
 from r2d2.corpus.clicks.blobs import BLOBS, write_run
 from r2d2.corpus.clicks.buckets import PLACES, SUMS, TOTALS
 from r2d2.corpus.clicks.checks import check_rows, image_id
-from r2d2.corpus.clicks.engine import STORAGE, Database, named, open_database, quoted
+from r2d2.corpus.clicks.engine import STORAGE, Database, identifier, open_database, quoted
 from r2d2.corpus.clicks.log import read_piece
 from r2d2.corpus.clicks.log_columns import FILE_ROW_NUMBER, LOG_FILE, ROW_NUMBER, TEXTS
 from r2d2.corpus.clicks.sums import (
@@ -101,7 +101,7 @@ class SumBlock:
 
         columns = json.loads(pieces[0]["columns"])
         files = ", ".join(quoted(piece["file"]) for piece in pieces)
-        chosen = ", ".join(f"{named(column)} AS {role}" for role, column in columns.items())
+        chosen = ", ".join(f"{identifier(column)} AS {role}" for role, column in columns.items())
         rows = f"(SELECT {chosen} FROM read_parquet([{files}]))"
         try:
             types = relation_types(base, rows)
@@ -161,7 +161,7 @@ class SumBlock:
             batch = make_batch(chunk, piece["folder"])
             word = "line" if piece["format"] in LINE_FORMATS else "row"
             location = row_location(quoted(piece["file"]), word)
-            with base.given("batch", batch.rows):
+            with base.registered("batch", batch.rows):
                 types = relation_types(base, "batch")
                 base.run(
                     "CREATE OR REPLACE TABLE checked AS "

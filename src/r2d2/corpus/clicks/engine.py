@@ -29,7 +29,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def named(column: str) -> str:
+def identifier(column: str) -> str:
     """A column's name in SQL."""
     return '"' + column.replace('"', '""') + '"'
 
@@ -61,7 +61,7 @@ class Database:
             yield from cursor.sql(query).to_arrow_reader(rows)
 
     @contextmanager
-    def given(self, name: str, rows: pa.Table) -> Iterator[str]:
+    def registered(self, name: str, rows: pa.Table) -> Iterator[str]:
         """Rows of Arrow as a relation of this name."""
         self.connection.register(name, rows)
         try:

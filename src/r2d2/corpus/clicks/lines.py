@@ -128,8 +128,8 @@ def _csv_rows(
     for record in records:
         fields = record.fields
         if fields is None:
-            told = record.fault if record.fault == NOT_CLOSED else record.raw.strip()
-            yield record.line, None, told
+            reason = record.fault if record.fault == NOT_CLOSED else record.raw.strip()
+            yield record.line, None, reason
             continue
         yield record.line, [fields[place] or None for place in places], ""
 

@@ -62,16 +62,16 @@ def log_columns(
 
 def _as_set(fields: Collection[str], config: CorpusConfig, roles: Iterable[str]) -> str:
     """What the settings make of a file's columns, where that is not what their names say."""
-    told = ""
+    hints = ""
     for role in roles:
         name = getattr(config.log, role)
         if name == role:
             continue
         if name not in fields:
-            told += f"; log.{role} is {name!r}, which it lacks"
+            hints += f"; log.{role} is {name!r}, which it lacks"
         elif name in roles:
-            told += f"; {name!r} serves as log.{role} alone"
-    return told
+            hints += f"; {name!r} serves as log.{role} alone"
+    return hints
 
 
 def is_text(kind: pa.DataType) -> bool:

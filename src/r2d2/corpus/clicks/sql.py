@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from r2d2.corpus.clicks.checks import MOST
-from r2d2.corpus.clicks.engine import named
+from r2d2.corpus.clicks.engine import identifier
 from r2d2.corpus.clicks.log_columns import COUNTS, TEXTS
 from r2d2.corpus.config import CorpusConfig
 from r2d2.errors import R2D2Error, first_line
@@ -43,7 +43,7 @@ def log_statement(
     keys = [role for role in KEYS if role in columns]
     if config.rank.examination:
         keys.append("position")
-    names = {role: named(getattr(config.log, role)) for role in (*keys, *COUNTS)}
+    names = {role: identifier(getattr(config.log, role)) for role in (*keys, *COUNTS)}
     shown, clicked = (names[role] if role in columns else "1" for role in ("impressions", "clicks"))
     clicks = f"COALESCE({clicked}, 0)"
     good = f"""{shown} >= 0 AND {shown} <= {MOST} AND FLOOR({shown}) = {shown}

@@ -136,7 +136,7 @@ def _spell(base: Database, queries: str, keys: TextKeys, simplified: bool) -> No
         changed = [(old, new) for old, new in zip(written, spelled, strict=True) if old != new]
         if changed:
             columns = [pa.array(column, pa.string()) for column in zip(*changed, strict=True)]
-            with base.given("changed", pa.table(columns, names=["written", "text"])):
+            with base.registered("changed", pa.table(columns, names=["written", "text"])):
                 base.run(
                     f"""INSERT INTO moved_texts
                     SELECT {keys.of("written")}, {keys.of("text")}, text FROM changed"""

@@ -233,10 +233,10 @@ def _do(work: Any, job: Job, home: str) -> JobOutcome:
     try:
         return JobOutcome(node, work(job))
     except R2D2Error as error:
-        told = str(error)
+        message = str(error)
         if isinstance(error.__cause__, OSError | ImportError):  # of this node, not of the data
-            told += f" (on the node {ray.util.get_node_ip_address()})"
-        return JobOutcome(node, error=told)
+            message += f" (on the node {ray.util.get_node_ip_address()})"
+        return JobOutcome(node, error=message)
 
 
 def _lost(what: str, error: Exception) -> R2D2Error:

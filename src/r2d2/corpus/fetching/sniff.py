@@ -112,35 +112,35 @@ def _whole(data: bytes) -> bool:
 
 def _jpeg_whole(data: bytes) -> bool:
     """An end-of-image marker after the pixels began; that of a preview within a header is none."""
-    place = 2
-    while place + 4 <= len(data):
-        if data[place] != 0xFF:
-            return b"\xff\xd9" in data[place:]
-        marker = data[place + 1]
+    offset = 2
+    while offset + 4 <= len(data):
+        if data[offset] != 0xFF:
+            return b"\xff\xd9" in data[offset:]
+        marker = data[offset + 1]
         if marker == 0xFF:  # padding
-            place += 1
+            offset += 1
         elif marker == 0xDA:  # pixels
-            return data.find(b"\xff\xd9", place) >= 0
+            return data.find(b"\xff\xd9", offset) >= 0
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without a length
-            place += 2
+            offset += 2
         else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+            offset += 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
     return False
 
 
 def _boxes_whole(data: bytes) -> bool:
     """AVIF: a row of boxes, each with its length (ISO 14496-12); 0 reaches to the end."""
-    place = 0
-    while place < len(data):
-        size = int.from_bytes(data[place : place + 4], "big")
+    offset = 0
+    while offset < len(data):
+        size = int.from_bytes(data[offset : offset + 4], "big")
         if size == 1:
-            size = int.from_bytes(data[place + 8 : place + 16], "big")
+            size = int.from_bytes(data[offset + 8 : offset + 16], "big")
         if size == 0:
             return True
         if size < 8:
-            return place > 0  # junk behind the image
-        place += size
-    return place == len(data)
+            return offset > 0  # junk behind the image
+        offset += size
+    return offset == len(data)
 
 
 def _looks_like(data: bytes) -> str:

@@ -147,17 +147,17 @@ def merge_groups(
         for place in np.flatnonzero(gone).tolist() if kept_rows.wanted else ():
             row = rows.slice(place, 1).to_pylist()[0]
             kept_rows.add(groups.reason[place], row, f"= {ids[int(group[place])]}")
-    told, dropped = {}, {}
+    examples, dropped = {}, {}
     for why in sorted(set(groups.reason[gone].tolist())):
         places = np.flatnonzero(gone & (groups.reason == why))
         dropped[why] = len(places)
-        told[why] = tuple(
+        examples[why] = tuple(
             f"{ids[int(p)].as_py()} = {ids[int(group[p])].as_py()}" for p in places[:EXAMPLES]
         )
     # what the copies were shown for goes to the image that they are one with
     flows = flows_of(amounts_of(rows), np.zeros(n, dtype=np.int64), [])
     kept = n - int(gone.sum())
-    return merged, StageCount("de-duplicate", "images", n, kept, dropped, told, flows=flows)
+    return merged, StageCount("de-duplicate", "images", n, kept, dropped, examples, flows=flows)
 
 
 def read_measures(part: Path) -> pa.Table:

@@ -60,17 +60,18 @@ def embed_images(
     parts = part_count(images, IMAGES)
     done = 0
     for part in range(parts):
-        here = wanted_of_part(wanted, part, parts)
+        ids_of_part = ids_in_part(wanted, part, parts)
 
-        def told(count: int, done: int = done) -> None:
+        def tell_done(count: int, done: int = done) -> None:
             update("embedding", done + count, len(wanted))
 
-        embed_part(part_file(images, IMAGES, part), here, encode, embedding_file(out, part), told)
-        done += len(here)
+        source, target = part_file(images, IMAGES, part), embedding_file(out, part)
+        embed_part(source, ids_of_part, encode, target, tell_done)
+        done += len(ids_of_part)
     return open_embeddings(out, parts, len(wanted))
 
 
-def wanted_of_part(wanted: pa.ChunkedArray, part: int, parts: int) -> pa.ChunkedArray:
+def ids_in_part(wanted: pa.ChunkedArray, part: int, parts: int) -> pa.ChunkedArray:
     """The ids that are of one part."""
     first, last = part_range(part, parts)
     return wanted.filter(pc.and_(pc.greater_equal(wanted, first), pc.less(wanted, last)))
@@ -86,7 +87,7 @@ def embed_part(
     wanted: pa.ChunkedArray,
     encode: Encode,
     out: Path,
-    told: Callable[[int], None] = lambda done: None,
+    tell_done: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Encode the wanted images of a part into a file, unless it is there; none where none is.
 
@@ -99,9 +100,9 @@ def embed_part(
         for batch in _batches(images, wanted):
             batches.append(_encoded(encode, batch))
             done += len(batch)
-            told(done)
+            tell_done(done)
         _save(out, batches)
-    told(len(wanted))
+    tell_done(len(wanted))
 
 
 def open_embeddings(folder: Path, parts: int, count: int) -> Embeddings:
@@ -119,18 +120,18 @@ def open_embeddings(folder: Path, parts: int, count: int) -> Embeddings:
 
 def _batches(file: Path, wanted: pa.ChunkedArray) -> Iterator[list[bytes]]:
     """The wanted images of a part, a row group in memory at a time."""
-    held: list[bytes] = []
+    files: list[bytes] = []
     with open_part(file) as part:
         for group in range(part.num_row_groups):
             rows = part.read_row_group(group, columns=["image_id", "image"])
             mask = pc.is_in(rows["image_id"], value_set=wanted.cast(rows["image_id"].type))
             for data in rows["image"].filter(mask):
-                held.append(data.as_py())
-                if len(held) == BATCH:
-                    yield held
-                    held = []
-    if held:
-        yield held
+                files.append(data.as_py())
+                if len(files) == BATCH:
+                    yield files
+                    files = []
+    if files:
+        yield files
 
 
 def _encoded(encode: Encode, batch: list[bytes]) -> Floats:

@@ -79,8 +79,8 @@ def write_corpus_report(
         names=list(stats),
         panels=[*_panels(list(stats.values())), *panels],
         word_lists=[
-            (f"Words of meaning{'' if len(stats) == 1 else ': ' + name}", one.top_words.items())
-            for name, one in stats.items()
+            (f"Words of meaning{'' if len(stats) == 1 else ': ' + name}", corpus.top_words.items())
+            for name, corpus in stats.items()
         ],
         sheets=sheets,
         settings=dict(settings or {}),
@@ -88,7 +88,7 @@ def write_corpus_report(
     )
     data = {
         "title": title,
-        "stats": {name: one.to_dict() for name, one in stats.items()},
+        "stats": {name: corpus.to_dict() for name, corpus in stats.items()},
         "funnel": [stage.to_dict() for stage in funnel],
         **(figures or {}),
         "settings": dict(settings or {}),
@@ -234,38 +234,39 @@ def _panels(stats: Sequence[CorpusStats]) -> list[dict[str, Any]]:
     if not stats:
         return []
     panels = [
-        _counts("Splits", "images", [one.splits for one in stats]),
-        _counts("Sources", "texts", [one.sources for one in stats]),
+        _counts("Splits", "images", [corpus.splits for corpus in stats]),
+        _counts("Sources", "texts", [corpus.sources for corpus in stats]),
         _bins("Texts an image", "images by how many texts they have",
-              [one.texts_an_image for one in stats], whole=True),
-        _bins("Length", "texts by characters", [one.lengths for one in stats], whole=True),
-        _bins("Size", "images by their shorter side in pixels", [one.sides for one in stats],
+              [corpus.texts_an_image for corpus in stats], whole=True),
+        _bins("Length", "texts by characters", [corpus.lengths for corpus in stats], whole=True),
+        _bins("Size", "images by their shorter side in pixels", [corpus.sides for corpus in stats],
               whole=True),
-        _bins("Click-through rate", "queries by smoothed CTR", [one.ctr for one in stats]),
+        _bins("Click-through rate", "queries by smoothed CTR", [corpus.ctr for corpus in stats]),
     ]  # fmt: skip
-    if any(one.labels for one in stats):
-        panels.append(_counts("Labels", "1 match, 0 not", [one.labels for one in stats]))
-    if all(one.balance is not None for one in stats):
+    if any(corpus.labels for corpus in stats):
+        panels.append(_counts("Labels", "1 match, 0 not", [corpus.labels for corpus in stats]))
+    if all(corpus.balance is not None for corpus in stats):
         panels.append(_balance(stats))
     return [panel for panel in panels if panel["rows"]]
 
 
 def _balance(stats: Sequence[CorpusStats]) -> dict[str, Any]:
-    balances = [one.balance for one in stats if one.balance is not None]
+    balances = [corpus.balance for corpus in stats if corpus.balance is not None]
     about = "; ".join(
-        f"{one.pictures:,} pictures in {one.clusters} clusters by {one.features}: evenness "
-        f"{one.evenness:.3f}, the largest tenth holds {100 * one.largest_tenth:.0f}%"
-        for one in balances
+        f"{balance.pictures:,} pictures in {balance.clusters} clusters by {balance.features}: "
+        f"evenness {balance.evenness:.3f}, the largest tenth holds "
+        f"{100 * balance.largest_tenth:.0f}%"
+        for balance in balances
     )
-    most = max(max(one.shares) for one in balances)
+    largest = max(max(balance.shares) for balance in balances)
     rows = []
-    for place in range(0, max(one.clusters for one in balances), 8):
+    for cluster in range(0, max(balance.clusters for balance in balances), 8):
         cells = [
-            (100 * share / most, f"{100 * share:.1f}%")
-            for one in balances
-            for share in [one.shares[place] if place < one.clusters else 0.0]
+            (100 * share / largest, f"{100 * share:.1f}%")
+            for balance in balances
+            for share in [balance.shares[cluster] if cluster < balance.clusters else 0.0]
         ]
-        rows.append((f"cluster {place + 1}", cells))
+        rows.append((f"cluster {cluster + 1}", cells))
     return {"title": "Balance", "about": about, "rows": rows}
 
 
@@ -285,11 +286,11 @@ def _bins(
         for low, high in pairwise(edges)
     ]
     labels.append(f"{_edge(edges[-1])} or more")
-    table = [list(one.counts) for one in columns]
-    there = [i for i in range(len(labels)) if any(counts[i] for counts in table)]
-    if not there:
+    table = [list(histogram.counts) for histogram in columns]
+    filled = [i for i in range(len(labels)) if any(counts[i] for counts in table)]
+    if not filled:
         return {"title": title, "about": about, "rows": []}
-    shown = range(there[0], there[-1] + 1)
+    shown = range(filled[0], filled[-1] + 1)
     rows = _rows([labels[i] for i in shown], [[counts[i] for i in shown] for counts in table])
     return {"title": title, "about": about, "rows": rows}
 
@@ -303,13 +304,13 @@ def _rows(
 ) -> list[tuple[str, list[tuple[float, str]]]]:
     """Bars in shares of each corpus, so that a small one can stand beside a large one."""
     shares = [[count / max(sum(counts), 1) for count in counts] for counts in table]
-    most = max((share for row in shares for share in row), default=0.0) or 1.0
+    largest = max((share for row in shares for share in row), default=0.0) or 1.0
     alone = len(table) == 1
     return [
         (
             label,
             [
-                (100 * row[i] / most, number(counts[i]) if alone else f"{100 * row[i]:.1f}%")
+                (100 * row[i] / largest, number(counts[i]) if alone else f"{100 * row[i]:.1f}%")
                 for row, counts in zip(shares, table, strict=True)
             ],
         )

@@ -35,8 +35,8 @@ def load_judge(name: str, home: str) -> Judge:
             judge: Judge = getattr(importlib.import_module(module), function)
     except (Exception, SystemExit) as error:  # whatever a module of the user's own may raise
         raise R2D2Error(
-            f"text.classifier '{name}' cannot be imported: {_told(error)}; modules are looked for "
-            f"in {home} and among what is installed"
+            f"text.classifier '{name}' cannot be imported: {_in_line(error)}; modules are looked "
+            f"for in {home} and among what is installed"
         ) from error
     if not callable(judge):
         raise R2D2Error(f"text.classifier '{name}' is no function but {type(judge).__name__}")
@@ -87,29 +87,29 @@ def ask(
         R2D2Error: it fails, or gives anything but None or a reason for each item.
     """
     try:
-        told = judge(list(items))
-        answers = None if isinstance(told, (str, bytes, Mapping, Set)) else list(told)
+        answer = judge(list(items))
+        rules = None if isinstance(answer, (str, bytes, Mapping, Set)) else list(answer)
     except (Exception, SystemExit) as error:
         raise R2D2Error(
-            f"{name} failed on {_culprit(judge, items, shown, noun)} ({_told(error)}): mend it"
+            f"{name} failed on {_culprit(judge, items, shown, noun)} ({_in_line(error)}): mend it"
         ) from error
-    if answers is None:
+    if rules is None:
         raise R2D2Error(
-            f"{name} gave a {type(told).__name__}: a list is wanted, for each {noun} None or a "
+            f"{name} gave a {type(answer).__name__}: a list is wanted, for each {noun} None or a "
             "reason"
         )
-    if len(answers) != len(items):
+    if len(rules) != len(items):
         raise R2D2Error(
-            f"{name} gave {len(answers)} answers for {len(items)} {noun}s: one for each is wanted, "
+            f"{name} gave {len(rules)} answers for {len(items)} {noun}s: one for each is wanted, "
             "None to keep it"
         )
-    for item, answer in zip(items, answers, strict=True):
-        if answer is not None and (not isinstance(answer, str) or not answer):
+    for item, rule in zip(items, rules, strict=True):
+        if rule is not None and (not isinstance(rule, str) or not rule):
             raise R2D2Error(
-                f"{name} gave {answer!r} for the {noun} {_short(shown(item))}: None is wanted to "
+                f"{name} gave {rule!r} for the {noun} {_short(shown(item))}: None is wanted to "
                 "keep it, or the reason to drop it in words"
             )
-    return [None if answer is None else str(answer) for answer in answers]
+    return [None if rule is None else str(rule) for rule in rules]
 
 
 def _culprit(judge: Any, items: Sequence[T], shown: Callable[[T], str], noun: str) -> str:
@@ -153,6 +153,6 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
 
 
-def _told(error: BaseException) -> str:
+def _in_line(error: BaseException) -> str:
     line = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -78,8 +78,8 @@ class TextFilter:
         rules: list[str | None] = [None] * len(texts)
 
         def drop(name: str, bad: Bools) -> None:
-            for place in np.flatnonzero(bad).tolist():
-                rules[place] = rules[place] or name
+            for row in np.flatnonzero(bad).tolist():
+                rules[row] = rules[row] or name
 
         length = lines.lengths
         drop("empty", length == 0)
@@ -130,10 +130,10 @@ class TextFilter:
         signs = lines.bits & (DIGIT | LETTER | FOLDED | NAME) != 0
         signs |= lines.sums(lines.character_bits & NUMERAL != 0) >= 5
         plain = lines.bits & (DIGIT | LETTER | FOLDED) == 0
-        for place in np.flatnonzero(signs).tolist():
-            text = lines.texts[place]
-            if rules[place] is None and has_contact(text if plain[place] else fold(text)):
-                rules[place] = "contacts"
+        for row in np.flatnonzero(signs).tolist():
+            text = lines.texts[row]
+            if rules[row] is None and has_contact(text if plain[row] else fold(text)):
+                rules[row] = "contacts"
 
     def _look_for_prices(self, lines: TextBatch, rules: list[str | None]) -> None:
         """Prices and discounts, in texts that have a number and a word for one."""
@@ -142,41 +142,41 @@ class TextFilter:
         signs = lines.bits & (DIGIT | NUMERAL | FOLDED) != 0
         signs &= lines.bits & (PRICE | FOLDED) != 0
         apart = lines.taken_apart
-        for place in np.flatnonzero(signs).tolist():
-            if rules[place] is None:
-                folded = fold(lines.texts[place])
+        for row in np.flatnonzero(signs).tolist():
+            if rules[row] is None:
+                folded = fold(lines.texts[row])
                 spans = offers(folded)
-                if not spans and apart[place]:
+                if not spans and apart[row]:
                     folded = close_up(folded)
                     spans = offers(folded)
                 if spans and not self.words.is_design(folded, spans):
-                    rules[place] = ADVERTISING
+                    rules[row] = ADVERTISING
 
     def _look_for_mojibake(self, lines: TextBatch, rules: list[str | None]) -> None:
         if not self.config.mojibake:
             return
-        for place in np.flatnonzero(lines.suspicious).tolist():
-            if rules[place] is None and is_mojibake(lines.texts[place]):
-                rules[place] = "mojibake"
+        for row in np.flatnonzero(lines.suspicious).tolist():
+            if rules[row] is None and is_mojibake(lines.texts[row]):
+                rules[row] = "mojibake"
 
     def _look_for_words(self, lines: TextBatch, rules: list[str | None]) -> None:
         """Listed words; also those that are spelt otherwise or taken apart."""
         lowered = [text.lower() for text in lines.texts]
         starts = np.cumsum([0, *(len(text) + 1 for text in lowered)])
         matches = self.words.find("\n".join(lowered))
-        places = np.searchsorted(starts, [m.start for m in matches], side="right") - 1
+        rows_of_matches = np.searchsorted(starts, [m.start for m in matches], side="right") - 1
         matches_of_text: dict[int, list[WordMatch]] = {}
-        for match, place in zip(matches, places.tolist(), strict=True):
-            if rules[place] is None:
-                first = int(starts[place])
+        for match, row in zip(matches, rows_of_matches.tolist(), strict=True):
+            if rules[row] is None:
+                first = int(starts[row])
                 moved = WordMatch(match.list, match.start - first, match.stop - first)
-                matches_of_text.setdefault(place, []).append(moved)
-        for place, matches_here in matches_of_text.items():
-            rules[place] = self.words.judge(lowered[place], matches_here)
+                matches_of_text.setdefault(row, []).append(moved)
+        for row, matches_here in matches_of_text.items():
+            rules[row] = self.words.judge(lowered[row], matches_here)
         hidden = lines.taken_apart | (lines.bits & FOLDED != 0)
-        for place in np.flatnonzero(hidden).tolist():
-            if rules[place] is None:
-                rules[place] = self.words.find_hidden(lowered[place])
+        for row in np.flatnonzero(hidden).tolist():
+            if rules[row] is None:
+                rules[row] = self.words.find_hidden(lowered[row])
 
     def _cut_words(self, texts: Sequence[str], rules: list[str | None]) -> None:
         """Length in words, and nouns, of what is left."""
@@ -184,26 +184,26 @@ class TextFilter:
         least, most = config.min_words, config.max_words
         if self._rjieba is None:
             return
-        for place, text in enumerate(texts):
-            if rules[place] is not None:
+        for row, text in enumerate(texts):
+            if rules[row] is not None:
                 continue
             tags = [(w, t) for w, t in self._rjieba.tag(text) if t[:1] not in ("x", "w")]
             if least is not None and len(tags) < least:
-                rules[place] = "too few words"
+                rules[row] = "too few words"
             elif most is not None and len(tags) > most:
-                rules[place] = "too many words"
+                rules[row] = "too many words"
             elif config.noun and not any(tag[:1] == "n" for _, tag in tags):
-                rules[place] = "no noun"
+                rules[row] = "no noun"
 
     def _ask(self, texts: Sequence[str], rules: list[str | None]) -> None:
         if self.classifier is None:
             return
-        left = [place for place, rule in enumerate(rules) if rule is None]
+        remaining = [row for row, rule in enumerate(rules) if rule is None]
         name = self.config.classifier or str(getattr(self.classifier, "__name__", "of your own"))
-        asked = [texts[place] for place in left]
-        told = ask(self.classifier, f"text.classifier {name}", asked) if left else []
-        for place, rule in zip(left, told, strict=True):
-            rules[place] = rule
+        candidates = [texts[row] for row in remaining]
+        answers = ask(self.classifier, f"text.classifier {name}", candidates) if remaining else []
+        for row, rule in zip(remaining, answers, strict=True):
+            rules[row] = rule
 
 
 @dataclass(frozen=True)
