@@ -104,6 +104,6 @@ def usable_device(device: object) -> torch.device:
 def usable_precision(dtype: torch.dtype) -> torch.dtype:
     """A type of numbers that a model computes in. R2D2Error for any other."""
     if dtype not in PRECISIONS:
-        known = ", ".join(str(one) for one in PRECISIONS)
+        known = ", ".join(str(precision) for precision in PRECISIONS)
         raise R2D2Error(f"a model cannot compute in {dtype}: give one of {known}")
     return dtype

@@ -41,11 +41,11 @@ def narrowed(model: Pretrained, dim: int, *, warn: bool = True) -> Pretrained:
     if dim == whole:
         return model
     if warn and dim not in model.widths:
-        told = ", ".join(str(width) for width in model.widths) or "none"
+        trained = ", ".join(str(width) for width in model.widths) or "none"
         log.warning(
             "%s was not trained to be cut to %d numbers (widths it was trained for: %s): it will "
             "find much less; train with --set 'objectives.widths=[%d]'",
-            model.name, dim, told, dim,
+            model.name, dim, trained, dim,
         )  # fmt: skip
     config = replace(model.model.config, embed_dim=dim)
     with torch.random.fork_rng(devices=[]):
@@ -65,4 +65,6 @@ def narrowed(model: Pretrained, dim: int, *, warn: bool = True) -> Pretrained:
 
 def _projection(name: str) -> str | None:
     """The projection that a tensor is of; None: of another part."""
-    return next((one for one in PROJECTIONS if name.startswith(f"towers.{one}.")), None)
+    return next(
+        (projection for projection in PROJECTIONS if name.startswith(f"towers.{projection}.")), None
+    )

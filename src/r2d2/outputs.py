@@ -89,14 +89,16 @@ def check_outputs(
     taken: dict[str, Output] = {}
     for output in outputs:
         _check_name(output)
-        place = _resolved(output.path)
-        if place in taken:
-            both = " and ".join(dict.fromkeys((taken[place].option, output.option)))
+        target = _resolved(output.path)
+        if target in taken:
+            both = " and ".join(dict.fromkeys((taken[target].option, output.option)))
             raise R2D2Error(f"{both} would write {output.path} twice: give two names")
-        taken[place] = output
+        taken[target] = output
         whole = output.table or output.ours is not None
         for source, name in read.items():
-            if source == place or (whole and source.startswith(f"{place}/") and _is_there(output)):
+            if source == target or (
+                whole and source.startswith(f"{target}/") and _is_there(output)
+            ):
                 raise R2D2Error(
                     f"{output.path} is read from ({name}): give another {output.option}"
                 )
@@ -145,14 +147,14 @@ def _check_taken(output: Output, overwrite: bool, remedy: str) -> None:
     path, option = output.path, output.option
     if not overwrite:
         raise R2D2Error(f"{path} exists: give another {option}, or {remedy}")
-    place = Path(path)
+    target = Path(path)
     if output.table:
-        if not _is_table(path) and not (place.is_dir() and not any(place.iterdir())):
+        if not _is_table(path) and not (target.is_dir() and not any(target.iterdir())):
             raise R2D2Error(f"{path} is no table, so it is not overwritten: give another {option}")
     elif output.ours is None:
-        if not place.is_file():
+        if not target.is_file():
             raise R2D2Error(f"{path} is no file, so it is not overwritten: give another {option}")
-    elif not place.is_dir() or not output.ours(place):
+    elif not target.is_dir() or not output.ours(target):
         raise R2D2Error(
             f"{path} was not written by this command, so it is not overwritten: give another "
             f"{option}"

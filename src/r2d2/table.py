@@ -130,7 +130,7 @@ class PairsTable:
     def files(self) -> tuple[str, ...]:
         """The names of its data files, which no other table has."""
         fragments = self._open().get_fragments()
-        return tuple(sorted(file.path for one in fragments for file in one.data_files()))
+        return tuple(sorted(file.path for fragment in fragments for file in fragment.data_files()))
 
     @property
     def fingerprint(self) -> str:

@@ -55,7 +55,7 @@ def flops(
     spread = report if gpus or not plan else trace(config, max_length, numbers[0])
     plans = make_plan(spread, assumed, pairs or PAIRS, numbers) if plan else []
     if as_json:
-        data = report.to_dict() | ({"plan": [asdict(one) for one in plans]} if plan else {})
+        data = report.to_dict() | ({"plan": [asdict(each) for each in plans]} if plan else {})
         typer.echo(json.dumps(data, indent=1))
         return
     for line in report.lines():

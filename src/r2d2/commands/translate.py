@@ -52,8 +52,8 @@ def import_(
     opened = open_job(job)
     for file in sheets:
         taken = take_sheet(opened, file, by)
-        what = "translations" if taken.number == 1 else "checks"
-        typer.echo(f"{file}: {taken.rows:,} {what}")
+        kind = "translations" if taken.number == 1 else "checks"
+        typer.echo(f"{file}: {taken.rows:,} {kind}")
         for line in taken.dropped.lines():
             typer.echo(f"  {line}")
     done = f"{len(opened.first):,} translated, {len(opened.second):,} checked"

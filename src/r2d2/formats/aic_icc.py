@@ -16,7 +16,7 @@ EXPECTS = "caption_*_annotations_*.json: image_id, caption (a list); and a folde
 
 
 def read(context: ImportContext) -> Iterator[Pair]:
-    """A row a picture, with its captions in order; `validation` in a file's name is split `val`."""
+    """Yield a row per picture with its captions; `validation` in a file's name is split `val`."""
     tree = SourceTree(context.paths)
     files = tree.find(("caption_*_annotations_*.json",), EXPECTS)
     tree.need_pictures(EXPECTS)

@@ -33,7 +33,7 @@ Box = tuple[str, str, Any]  # annotation id, category id, bbox
 
 
 def read(context: ImportContext) -> Iterator[Pair]:
-    """A row a box, cropped, as PNG; its text is the category's name; split `test`."""
+    """Yield a row per box: its part of the picture as PNG, the category's name, split `test`."""
     tree = SourceTree(context.paths)
     file = tree.find(PATTERNS, EXPECTS)[0]
     tree.need_pictures(EXPECTS)
@@ -75,7 +75,7 @@ def _load(file: Path) -> dict[str, list[dict[str, Any]]]:
 def _boxes(
     file: Path, annotations: list[dict[str, Any]], names: dict[str, str], dropped: DroppedRows
 ) -> dict[str, list[Box]]:
-    """Boxes by image; an annotation without an id has its number."""
+    """Return the boxes by image; an annotation without an id gets its number."""
     boxes: dict[str, list[Box]] = {}
     for n, entry in enumerate(annotations):
         number, category = str(entry.get("id", n)), str(entry.get("category_id"))
@@ -88,7 +88,7 @@ def _boxes(
 
 
 def _upright(data: bytes, where: str, dropped: DroppedRows, count: int) -> Image.Image | None:
-    """The picture as its boxes mean it: as it is stored, whatever its EXIF says of turning it.
+    """Decode the picture as its boxes mean it, without the rotation in its EXIF data.
 
     None where it is unusable: its boxes are counted.
     """

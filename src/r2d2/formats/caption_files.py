@@ -85,7 +85,7 @@ _GAP = re.compile(r"\s+(?=[^\x00-\x7f])|(?<=[^\x00-\x7f])\s+")  # beside what is
 
 
 def read(files: CaptionFiles, context: ImportContext) -> Iterator[Pair]:
-    """A row a picture, with all its captions in order."""
+    """Yield a row per picture with all its captions in order."""
     tree = SourceTree(context.paths)
     expects = files.expects()
     captions = [f for f in tree.find(files.captions, expects) if not is_list(f)]
@@ -196,7 +196,7 @@ def is_list(file: Path) -> bool:
 def _splits(
     files: CaptionFiles, lists: list[Path], tree: SourceTree, dropped: DroppedRows
 ) -> dict[str, str]:
-    """Split by picture, of the lists that there are."""
+    """Read the split of each picture from the lists that exist."""
     split_by_picture: dict[str, str] = {}
     for file in lists:
         split = tree.split_of(file)

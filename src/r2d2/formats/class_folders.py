@@ -44,7 +44,7 @@ class ClassFolder:
 
 
 def read(context: ImportContext) -> Iterator[Pair]:
-    """A row a picture; the classes' names are in the table's metadata."""
+    """Yield a row per picture; the names of the classes are in the table's metadata."""
     folders = [
         folder
         for root in context.paths
@@ -141,7 +141,7 @@ def _are_splits(tops: dict[str, bool]) -> bool:
 
 
 def _names(context: ImportContext, order: list[str]) -> dict[str, str]:
-    """Name by folder, in the classes' order."""
+    """Return the name of each folder's class, in the order of the classes."""
     file = _file(context.paths)
     if file is None:
         if all(_CHINESE.search(name) for name in order):

@@ -19,12 +19,12 @@ CHUNK = 8192  # rows whose texts are read at once
 
 
 def class_text(name: str, class_id: str) -> Text:
-    """The text of a row of this class."""
+    """Return the text of a row of a class."""
     return Text(name, CLASS, text_id=class_id)
 
 
 def class_names(names: Sequence[str]) -> dict[str, str]:
-    """What a table's metadata says of its classes."""
+    """Return the metadata of a table about its classes."""
     return {CLASSES: json.dumps(list(names), ensure_ascii=False)}
 
 

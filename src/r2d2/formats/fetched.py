@@ -1,4 +1,4 @@
-"""Rows that name an address get their picture from what `r2d2 corpus fetch` left.
+"""Read the pictures of rows with an address from the store of `r2d2 corpus fetch`.
 
 The store is asked in the order of its hashes, so rows go by way of the disk where they are many.
 All rows of one address become one row with several texts.
@@ -45,7 +45,7 @@ def address_of(value: Any, where: str, dropped: DroppedRows) -> str | None:
 
 
 def find_store(paths: Iterable[Path]) -> Path | None:
-    """The first of the paths that is a store, if any."""
+    """Return the first of the paths that is a store, or None."""
     return next((path for path in paths if path.is_dir() and shards(path)), None)
 
 

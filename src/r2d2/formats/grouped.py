@@ -1,4 +1,4 @@
-"""Rows of a file that are of one picture: they become one row of the table, or none of them."""
+"""Join the rows of a file that are of one picture into one row of the table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PictureRows:
     holes: DroppedRows = field(default_factory=DroppedRows)  # texts that the rows lack
 
     def add(self, texts: Sequence[Text], faults: Sequence[TextFault] = (), where: str = "") -> None:
-        """One more row, which has a text."""
+        """Add a row that has a text."""
         self.texts += texts
         self.count += 1
         count_holes(faults, where, self.holes)

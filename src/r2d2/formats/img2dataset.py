@@ -1,4 +1,4 @@
-"""What img2dataset leaves: tar files, folders of files, or Parquet, beside its own records."""
+"""Read the output of img2dataset: tar files, folders of files, or Parquet."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def find(tree: SourceTree) -> dict[str, LmdbSplit]:
 
 
 def images(store: LmdbSplit, dropped: DroppedRows) -> Iterator[tuple[str, str, bytes]]:
-    """Where it stands, id and file of each picture; one is in memory at a time."""
+    """Yield the place, the id and the file of each picture; one is in memory at a time."""
     for where, key, value in _entries(store.images):
         if key == b"num_images":
             continue
@@ -59,7 +59,7 @@ def images(store: LmdbSplit, dropped: DroppedRows) -> Iterator[tuple[str, str, b
 
 
 def pairs(store: LmdbSplit, dropped: DroppedRows) -> Iterator[tuple[str, str, str, str]]:
-    """Where it stands, image id, text id and text of each pair."""
+    """Yield the place, the image id, the text id and the text of each pair."""
     for where, key, value in _entries(store.pairs):
         if key == b"num_samples":
             continue

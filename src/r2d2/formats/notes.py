@@ -29,7 +29,7 @@ class TableNotes:
     queries: tuple[TableQuery, ...] = ()
 
     def to_json(self) -> str:
-        """As a file of another format keeps them."""
+        """Return the notes in the form in which a file of another format keeps them."""
         queries = [asdict(query) for query in self.queries]
         content = {"format": FORMAT, "metadata": self.metadata, "queries": queries}
         return json.dumps(content, ensure_ascii=False)

@@ -34,7 +34,7 @@ PATTERNS = ("*.csv", "*.tsv", "*.jsonl", "*.ndjson")
 
 
 def read(context: ImportContext) -> Iterator[Pair]:
-    """A row a picture; without a column of splits, a tenth each is held out for val and test."""
+    """Yield a row per picture; without named splits, a tenth each goes to val and test."""
     tree = SourceTree(context.paths)
     files = _files(tree)
     if files:

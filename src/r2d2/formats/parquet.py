@@ -34,7 +34,7 @@ def read(
     id_field: str = "image_id",
     wanted: Callable[[Mapping[str, Any]], bool] = lambda fields: True,
 ) -> Iterator[Pair]:
-    """Rows of a file, or of all in a folder, in order of their names.
+    """Yield the rows of a file, or of all files in a folder in the order of their names.
 
     A picture may stand in the file, or beside it under the path that the row names. Without an id
     of its own a row has that of its picture's content, or its path under the folder given. Rows
@@ -73,7 +73,7 @@ def notes(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def write(folder: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
-    """Files of SHARD rows in an existing folder, in the columns of a pairs table.
+    """Write files of SHARD rows into an existing folder, with the columns of a pairs table.
 
     Every file has the table's metadata in its schema; the first one has the queries, too.
     """

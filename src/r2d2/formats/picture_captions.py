@@ -1,4 +1,4 @@
-"""What is said of the pictures: in a file of captions, or in the files beside them."""
+"""Read the captions of pictures from a file of captions, or from the files beside them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_LABELLED = 0  # a caption with this label is not the picture's
 
 @dataclass(frozen=True)
 class PictureCaptions:
-    """The texts of a picture, and the split that stands beside them."""
+    """The texts of a picture, and the split that is named beside them."""
 
     texts: tuple[Text, ...] = ()
     split: str = ""
@@ -37,14 +37,14 @@ NONE = PictureCaptions()
 
 @dataclass(frozen=True)
 class CaptionSource:
-    """Tells of each picture whether its captions were changed, and what they are."""
+    """Tells for each picture whether its captions have changed, and returns them."""
 
     state: Callable[[ListedPicture], str]  # differs where they were changed
     read: Callable[[ListedPicture], PictureCaptions]
 
 
 def captions_in_file(file: Path, listing: Listing, dropped: DroppedRows) -> CaptionSource:
-    """Those of a CSV, JSON Lines or Parquet file, as `data import own` reads it.
+    """The captions in a CSV, JSON Lines or Parquet file, as `data import own` reads it.
 
     Raises:
         R2D2Error: it cannot be read, or lacks a column.
@@ -81,7 +81,7 @@ def captions_in_file(file: Path, listing: Listing, dropped: DroppedRows) -> Capt
 
 
 def captions_beside(listing: Listing, dropped: DroppedRows) -> CaptionSource:
-    """Those of `.txt` and `.json` files of the pictures' names, read when they are asked for."""
+    """The captions in `.txt` and `.json` files with the pictures' names, read when needed."""
 
     def state(picture: ListedPicture) -> str:
         side = listing.sidecars.get(picture.path)

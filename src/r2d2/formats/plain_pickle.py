@@ -23,11 +23,11 @@ _NOTHING = {"PROTO", "FRAME"}
 
 
 class PickleRefusedError(ValueError):
-    """It is damaged, or holds something else than tuples, strings and numbers."""
+    """The pickle is damaged, or has something other than tuples, strings and numbers."""
 
 
 def load_plain(data: bytes) -> Any:
-    """The value: a string, a number, or a tuple of such, and of tuples.
+    """Read the value: a string, a number, or a tuple, which may be nested.
 
     Raises:
         PickleRefusedError: it is damaged, larger than MAX_BYTES, or asks for anything else.

@@ -71,7 +71,7 @@ class SplitTexts:
 
 
 def read(source: str, expects: str, context: ImportContext) -> Iterator[Pair]:
-    """A row a picture, split after split.
+    """Yield a row per picture, one split after another.
 
     Args:
         source: of the texts.

@@ -33,7 +33,7 @@ TEXT_FIELDS = set(Text.__dataclass_fields__)
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A row of another format without its picture."""
+    """A row of another format, without its picture."""
 
     where: str  # the file and the row, for messages
     texts: Iterable[Text]
@@ -47,7 +47,7 @@ class SourceRow:
     others: Mapping[str, Any] = field(default_factory=dict)  # further fields of a Pair
 
     def pairs(self, image: bytes | None, dropped: DroppedRows) -> Iterator[Pair]:
-        """The row of the table, or none where it is of no use, which is counted.
+        """Yield the row of the table; a row that cannot be used is counted and left out.
 
         Args:
             image: the encoded file.

@@ -68,7 +68,7 @@ class Format:
 def _each(
     read: PathReader, notes: Notes | None = None
 ) -> Callable[[ImportContext], Iterator[Pair]]:
-    """A reader of one path after the other; `notes` reads the metadata of all paths first."""
+    """Make a reader of several paths; `notes` reads the metadata of all paths first."""
 
     def every(context: ImportContext) -> Iterator[Pair]:
         if notes is not None:
@@ -270,7 +270,7 @@ def is_export(folder: Path) -> bool:
 
 
 def read_rows(kind: str, context: ImportContext) -> Iterator[Pair]:
-    """The rows of a format's files, each id once; what is left out is counted in `context`."""
+    """Yield the rows of a format's files with unique ids; `context` counts what is left out."""
     return unique_ids(FORMATS[kind].read(context), IdChanges(context.dropped, context.renamed))
 
 
@@ -278,7 +278,7 @@ def export_table(
     table: PairsTable, kind: str, out: str | Path, *, split: str | None = None,
     overwrite: bool = False, update: Update = lambda *arguments: None,
 ) -> int:  # fmt: skip
-    """Write a table, or one split of it, in another format; gives how many rows.
+    """Write a table, or one split of it, in another format, and return the number of rows.
 
     The folder appears when all of it is written, or not at all. The columns of a pairs table, its
     metadata and its queries go along; other columns, such as vectors, do not.

@@ -1,4 +1,4 @@
-"""What lies under the paths given: pictures by name, other files by pattern; walked once."""
+"""Find the files under the user's paths: pictures by name, other files by pattern."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_READ = "a file that is not read beside the ones that are (give it by name to
 
 
 class SourceTree:
-    """Files under the paths given. Memory: a name and a number for each."""
+    """The files under the user's paths, with a name and a number in memory for each."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
@@ -68,7 +68,7 @@ class SourceTree:
         return R2D2Error(f"{where}: looked for {expects}; found {shown or 'nothing'}")
 
     def need_pictures(self, expects: str) -> None:
-        """R2D2Error where there is not one picture."""
+        """Raise R2D2Error where there is no picture."""
         if not self.pictures.count:
             where = ", ".join(map(str, self.paths))
             raise R2D2Error(f"{where}: no picture there; give its folder as well: {expects}")

@@ -13,7 +13,7 @@ BAD_BASE64 = "bad base64"
 
 
 def tsv_images(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, str, bytes]]:
-    """Where it stands, id and file of each picture; one is in memory at a time."""
+    """Yield the place, the id and the file of each picture; one is in memory at a time."""
     for number, line in byte_lines(file, dropped):
         where = f"{file}, line {number}"
         key, tab, packed = line.partition(b"\t")

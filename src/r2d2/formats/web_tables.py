@@ -1,4 +1,4 @@
-"""Tables of the web's pictures with captions: Wukong, DanQing, TaiSu; Parquet, CSV, TSV or JSONL.
+"""Read tables of captioned pictures of the web (Wukong, DanQing, TaiSu) in several formats.
 
 A row has its picture in itself (`image`), or names its file (`dir`, `path`) in a folder given, or
 its address (`url`), which `r2d2 corpus fetch` has fetched before: its folder is then given, too.
@@ -42,7 +42,7 @@ IDS = ("image_id", "id", "key")
 
 
 def read(context: ImportContext) -> Iterator[Pair]:
-    """A row a picture; rows of one address, or of one file of a picture, become one."""
+    """Yield a row per picture; rows with the same address or the same file are joined."""
     tree = SourceTree(context.paths)
     store = fetched.find_store(context.paths)
     files = [path for path in context.paths if path.is_file()] or [

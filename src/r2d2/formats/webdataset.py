@@ -33,7 +33,7 @@ ROWS = 10_000  # a tar file
 def read(
     path: Path, split: str, dropped: DroppedRows, id_field: str = "image_id"
 ) -> Iterator[Pair]:
-    """Rows of a tar file, or of all in a folder, in order of their names.
+    """Yield the rows of a tar file, or of all in a folder in the order of their names.
 
     Without an id of its own a row has the path of its tar file and the key of its members.
     """
@@ -60,7 +60,7 @@ def notes(path: Path) -> Iterator[tuple[str, str]]:
 def fields_of(
     sample: StoredSample, home: Path, where: str, dropped: DroppedRows
 ) -> dict[str, Any] | None:
-    """What the .json and the .txt of a row tell; None where neither can be read.
+    """Return the content of the .json and .txt of a row; None where neither can be read.
 
     `home` is the folder or archive that the names of its files are relative to.
     """
@@ -92,7 +92,7 @@ def fields_of(
 
 
 def write(folder: Path, pairs: Iterable[Pair], notes: TableNotes) -> int:
-    """Tar files of ROWS rows in an existing folder, and the notes beside them."""
+    """Write tar files of ROWS rows into an existing folder, and the notes beside them."""
     count = 0
     (folder / NOTES).write_text(notes.to_json(), encoding="utf-8")
     for number, shard in enumerate(shards(pairs, ROWS)):

@@ -1,4 +1,4 @@
-"""Records of a CSV file; a broken one spoils its own line, not what comes after.
+"""Read the records of a CSV file; a broken record makes only its own line unusable.
 
 Programs write CSV with quotes around what holds a delimiter; people write it without. So a row may
 have more fields than there are columns: where the last column is one of texts, it takes the rest of
@@ -31,7 +31,7 @@ _EMPTY = ',;"\t \r\n'  # characters of a row without a value
 
 
 class CsvRow(NamedTuple):
-    """A row, or what is wrong with it."""
+    """A row, or the reason why it cannot be read."""
 
     line: int  # its first, from 1
     fields: list[str] | None  # as many as there are columns; None where it cannot be read
@@ -45,7 +45,7 @@ def csv_table(
     takes_rest: Callable[[str], bool] = lambda name: False,
     longest: int = LONGEST,
 ) -> tuple[CsvRow, Iterator[CsvRow]]:
-    """The names of the columns, and the rows.
+    """Return the names of the columns, and the rows.
 
     Trailing columns without a name, and what trailing empty fields a row has beyond its columns,
     are padding, as spreadsheets write it.
@@ -88,7 +88,7 @@ def csv_records(
     longest: int = LONGEST,
     form: _RowForm | None = None,
 ) -> Iterator[tuple[int, list[str] | None, str]]:
-    """Where each record begins (line, from 1), its fields, and its first line.
+    """Yield the line (from 1) where each record begins, its fields, and its first line.
 
     None in the place of the fields: a quote opens in that line which is not closed before the
     file ends, or within `longest` characters, or which the quote of a later line closes in the
@@ -139,15 +139,15 @@ def csv_records(
 
 
 class _RowForm:
-    """What a line looks like that is a row by itself, whatever its quotes mean."""
+    """Make a pattern for a line that is a row by itself, whatever its quotes mean."""
 
     def __init__(self, delimiter: str) -> None:
         self.delimiter = delimiter
         self.width = 0  # columns; 0 while they are not known
-        self.rest = False  # whether the last one takes what is too much
+        self.rest = False  # whether the last column takes surplus fields
 
     def swallows(self, lines: list[str], fields: list[str]) -> bool:
-        """Whether a record of several lines holds rows in a quote: two lines are rows alone.
+        """Return whether a quote contains rows: two lines of the record are rows by themselves.
 
         A comma may stand in any text. So between commas one column must name pictures in the record
         and in both lines; a tab in a text of several lines is rare enough.
@@ -158,13 +158,13 @@ class _RowForm:
         if len(rows) < 2:
             return False
         return self.delimiter == "\t" or any(
-            place < len(fields) and is_picture(fields[place].strip())
-            and sum(is_picture(row[place].strip()) for row in rows) > 1
-            for place in range(self.width)
+            column < len(fields) and is_picture(fields[column].strip())
+            and sum(is_picture(row[column].strip()) for row in rows) > 1
+            for column in range(self.width)
         )  # fmt: skip
 
     def literal(self, lines: list[str]) -> list[str] | None:
-        """The first line as it stands, where quotes between tabs mean nothing; else None."""
+        """Return the fields of the first line, with quotes as text, in a TSV file; else None."""
         if self.delimiter != "\t" or not self._is_row(lines[0]) or lines[0].count('"') % 2 == 0:
             return None
         return self._cut(lines[0]) if len(lines) == 1 or self._is_row(lines[1]) else None
@@ -178,7 +178,7 @@ class _RowForm:
 
 
 def between(header: str) -> str:
-    """What stands between the names of the columns."""
+    """Return the delimiter between the names of the columns."""
     return "," if "," in header else max("\t;", key=header.count)
 
 
@@ -212,7 +212,7 @@ def _with_rest(fields: list[str], line: str, delimiter: str, width: int) -> list
 
 
 def _bare(field: str) -> str:
-    """A field without the quotes around it, if there are just those."""
+    """Return a field without the quotes around it, if it has no others."""
     inner = field.strip()
     quoted = len(inner) > 1 and inner[0] == inner[-1] == '"' and inner.count('"') == 2
     return inner[1:-1] if quoted else field

@@ -1,4 +1,4 @@
-"""Rows that a reader leaves out: how many for each reason, and the first few of them."""
+"""Count the rows that a reader leaves out by reason, with the first few of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXAMPLE_CHARS = 300  # of an example
 
 @dataclass
 class DroppedRows:
-    """The one tally of rows, texts and values that a reader leaves out.
+    """Counts the rows, texts and values that a reader leaves out.
 
     A reader adds to it while it reads; the command prints `lines()` after its work.
     """
@@ -44,7 +44,7 @@ class DroppedRows:
 
     @contextmanager
     def counting(self, where: str, rows: int = 1, prefix: str = "") -> Iterator[None]:
-        """Leave a row out, and count it, where the block finds a bad value in it.
+        """Leave a row out and count it if the block raises an error about a bad value.
 
         Args:
             where: the file and the row.
@@ -65,26 +65,26 @@ class DroppedRows:
 
     @property
     def total(self) -> int:
-        """How many in all."""
+        """The total count."""
         return sum(self.counts.values())
 
     def __bool__(self) -> bool:
         return self.total > 0
 
     def first_examples(self) -> dict[str, tuple[str, ...]]:
-        """The examples by reason, as a `StageCount` holds them."""
+        """Return the examples by reason, in the form of a `StageCount`."""
         return {reason: tuple(named) for reason, named in self.examples.items()}
 
     def reasons(self) -> str:
-        """Every reason with its number and its first example, in one line, for an error."""
-        told = []
+        """Return one line for an error with each reason, its count and its first example."""
+        parts = []
         for reason, count in self.counts.most_common():
             named = self.examples.get(reason)
-            told.append(f"{reason}: {count:,}" + (f", such as {named[0]}" if named else ""))
-        return "; ".join(told)
+            parts.append(f"{reason}: {count:,}" + (f", such as {named[0]}" if named else ""))
+        return "; ".join(parts)
 
     def lines(self, outcome: str = "left out") -> list[str]:
-        """A line a reason, most frequent first: the number, and the first few by name."""
+        """Return a line for each reason, the most frequent first, with the count and examples."""
         return dropped_lines(self.counts, self.examples, outcome)
 
 
@@ -93,7 +93,7 @@ def dropped_lines(
     examples: Mapping[str, list[str] | tuple[str, ...]],
     outcome: str = "left out",
 ) -> list[str]:
-    """The lines of `DroppedRows.lines`, of counts and examples that were kept apart."""
+    """Return the lines of `DroppedRows.lines` for separate counts and examples."""
     lines = []
     for reason, count in sorted(counts.items(), key=lambda item: -item[1]):
         named = list(examples.get(reason, ()))[:EXAMPLES]

@@ -34,7 +34,7 @@ _told: set[tuple[str, str]] = set()  # files, or folders of small ones, and thei
 
 
 def as_utf8(stream: IO[bytes], name: object) -> io.BufferedReader:
-    """The bytes of a text file as UTF-8, without a mark of the byte order.
+    """Return a text file as a stream of UTF-8, without a byte order mark.
 
     UTF-8, GB18030 (with GBK and GB2312 in it) and UTF-16 are told apart by the first bytes that are
     not ASCII, however late they come; what is before them is read meanwhile. Where some bytes have
@@ -59,7 +59,7 @@ def open_text(stream: IO[bytes], name: object, newline: str | None = None) -> io
 
 
 def read_text(file: Path) -> str:
-    """A whole text file, its line breaks as they were.
+    """Return a whole text file with its line breaks.
 
     Raises:
         R2D2Error: it cannot be read, or some of it is in no known encoding.
@@ -147,7 +147,7 @@ def encoding_of(head: bytes, name: object, whole: bool = True, first: bool = Tru
 
 
 def detect_encoding(head: bytes, whole: bool = True, first: bool = True) -> str | None:
-    """As `encoding_of`; None where it is none of them.
+    """Return the same as `encoding_of`; None where it is none of these encodings.
 
     Not by whether all of it can be decoded: one broken line does not make another encoding.
     """
@@ -181,7 +181,7 @@ def detect_encoding(head: bytes, whole: bool = True, first: bool = True) -> str 
 
 
 def _is_big5(head: bytes, text: str) -> bool:
-    """Whether all of a short file that is not ASCII is Big5, such as its one row.
+    """Return whether all of a short file that is not ASCII is Big5.
 
     A word in Latin-1 has no two characters of Big5 beside each other.
 
@@ -197,7 +197,7 @@ def _is_big5(head: bytes, text: str) -> bool:
 
 
 def _utf8_pieces(stream: IO[bytes], name: object) -> Iterator[bytes]:
-    """The file in pieces, as UTF-8; ASCII goes through until the first other byte comes."""
+    """Yield the file in pieces as UTF-8; the first non-ASCII bytes decide the encoding."""
     head = _read(stream, STEP)
     mark = next((mark for mark in MARKS if head.startswith(mark)), b"")
     first = bool(mark) or 0 in head or not head.isascii()
@@ -241,7 +241,7 @@ def _pieces(head: bytes, stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _first_wide(data: bytes) -> int:
-    """Where the first byte is that is not ASCII."""
+    """Return the position of the first byte that is not ASCII."""
     return len(data) - len(data.lstrip(_ASCII))
 
 
@@ -263,7 +263,7 @@ def _utf16(head: bytes, whole: bool, marked: str | None) -> str | None:
 
 
 def _up_to_a_line(head: bytes, whole: bool) -> bytes:
-    """A sample without the line that it is cut off in, if it has others."""
+    """Return a sample without its last line, which may be cut off, if there are others."""
     return head if whole else head[: head.rfind(b"\n") + 1] or head
 
 
@@ -310,7 +310,7 @@ def _is_utf8_by_chance(text: str, data: bytes) -> bool:
 
 
 def _is_odd(text: str) -> bool:
-    """Whether nobody writes such a text, though it can be decoded.
+    """Return whether a decoded text is one that nobody writes.
 
     Where it has no characters of three bytes, as Chinese has, and no plain letter in most of its
     words, as in `café`, it would be Greek, Cyrillic or Hebrew, which all have letters in every word
@@ -325,7 +325,7 @@ def _is_odd(text: str) -> bool:
 
 
 def _wide(text: str) -> int:
-    """Characters that are not ASCII."""
+    """Return the characters that are not ASCII."""
     return len(text) - len(text.encode("ascii", errors="ignore"))
 
 
@@ -402,7 +402,7 @@ codecs.register_error(_BROKEN, _broken)
 
 
 class _Pieces(io.RawIOBase):
-    """Bytes as they come, as a stream to read."""
+    """A readable stream of pieces of bytes."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces

@@ -49,7 +49,7 @@ def is_hidden(name: str) -> bool:
 
 
 def is_hidden_path(path: str) -> bool:
-    """Whether any part of a path is hidden."""
+    """Return whether any part of a path is hidden."""
     return any(is_hidden(part) for part in path.split("/") if part not in ("", ".", ".."))
 
 
@@ -100,7 +100,7 @@ def walk(
     follow_links: bool = True,
     unreadable: Callable[[str, OSError], None] | None = None,
 ) -> Iterator[Folder]:
-    """Every folder under the roots, once, whatever links lead to it.
+    """Yield every folder under the roots once, however many links lead to it.
 
     Folders come in order of their names. Those that only links lead to come last, so that a file
     is known by its own path and not by a link's.
@@ -148,7 +148,7 @@ def files_under(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def files_of(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of `files_under`; R2D2Error where there are none."""
+    """Return the files of `files_under`; raise R2D2Error where there are none."""
     files = files_under(path, suffixes)
     if not files:
         raise R2D2Error(f"{path} holds no {suffixes[0]} file: give one, or a folder of them")

@@ -22,7 +22,7 @@ SUFFIX = 8  # hexadecimal digits of the content, after an id that another row ha
 
 
 def path_id(path: str | Path, folder: str | Path) -> str:
-    """The path of a file relative to the folder that was given, with `/` and in NFC.
+    """Return the path of a file relative to the user's folder, with `/` and in NFC.
 
     It does not depend on how the folder is spelled, on what else is given, or on the system:
     macOS hands out names in NFD, Windows writes backslashes. Links are not followed. A file
@@ -50,7 +50,7 @@ def content_id(image: bytes) -> str:
 
 @dataclass
 class IdChanges:
-    """Rows that stood twice, and ids that were made unique."""
+    """The rows that occurred twice, and the ids that were made unique."""
 
     dropped: DroppedRows = field(default_factory=DroppedRows)
     renamed: DroppedRows = field(default_factory=DroppedRows)  # kept all the same
@@ -75,7 +75,7 @@ class TextIds:
 
 
 def unique_ids(pairs: Iterable[Pair], changes: IdChanges) -> Iterator[Pair]:
-    """The rows with unique ids, as `write_table` wants them; nothing different is left out.
+    """Yield the rows with unique ids, as `write_table` requires; only equal rows are left out.
 
     An id that stands twice with the same picture, texts and split is one row. Where they differ the
     later row gets the id with a digest of its content behind it, the same in every run. Pairs with

@@ -1,4 +1,4 @@
-"""What an import counts while its rows are written."""
+"""Count the rows of an import while they are written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ImportResult:
     renamed: DroppedRows = field(default_factory=DroppedRows)  # rows and texts kept by another id
 
     def counted(self, pairs: Iterable[Pair]) -> Iterator[Pair]:
-        """The same rows, counted as they pass."""
+        """Yield the same rows, and count them."""
         for pair in pairs:
             self.rows += 1
             self.texts += len(pair.texts)

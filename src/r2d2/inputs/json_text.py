@@ -26,7 +26,7 @@ class JsonObject(dict[str, Any]):
 
 
 def parse_json(text: str) -> Any:
-    """What a text says; ValueError where it is no JSON. Objects are of `JsonObject`."""
+    """Parse a text with `JsonObject` for objects; raise ValueError where it is not JSON."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except RecursionError as error:
@@ -53,7 +53,7 @@ def read_json(file: Path, remedy: str) -> Any:
 
 
 def json_lines(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, JsonObject]]:
-    """Where an object stands, and the object; one a line."""
+    """Yield the file and line of each object, and the object; there is one per line."""
     for where, line in text_lines(file, dropped):
         try:
             value = parse_json(line)
@@ -109,7 +109,7 @@ def json_objects(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, JsonOb
 
 
 def is_list(file: Path) -> bool:
-    """Whether a file holds one JSON list, by its beginning.
+    """Return whether a file has one JSON list, by its beginning.
 
     Not where its first line is a whole list and others follow: then it is one of JSON lines.
     """

@@ -1,4 +1,4 @@
-"""Text files line by line, in any encoding; a line that cannot be read is counted and passed over.
+"""Read text files line by line in any encoding; unreadable lines are counted and skipped.
 
 A line ends at LF, CR LF or CR, and nowhere else.
 """
@@ -22,7 +22,7 @@ NO_ENCODING = "a line in no known encoding"
 
 @contextmanager
 def opened(file: Path) -> Iterator[IO[bytes]]:
-    """A file to read; R2D2Error where it cannot be opened or read."""
+    """Open a file to read; raise R2D2Error where it cannot be opened or read."""
     try:
         with file.open("rb") as stream:
             yield stream
@@ -31,7 +31,7 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
 
 
 def byte_lines(file: Path, dropped: DroppedRows) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1) and content of each line that is not empty, as UTF-8."""
+    """Yield the number (from 1) and the content as UTF-8 of each line that is not empty."""
     with opened(file) as stream:
         yield from stream_lines(stream, file, dropped)
 
@@ -59,7 +59,7 @@ def stream_lines(
 
 
 def text_lines(file: Path, dropped: DroppedRows) -> Iterator[tuple[str, str]]:
-    """Where a line stands, for what is told of it, and its text."""
+    """Yield the file and number of each line, for messages, and its text."""
     for number, line in byte_lines(file, dropped):
         try:
             yield f"{file}, line {number}", line.decode()

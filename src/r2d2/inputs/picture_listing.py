@@ -1,4 +1,4 @@
-"""The pictures under a folder as they stand now: path, size, time of the last change, sidecars."""
+"""List the pictures under a folder with path, size, modification time and sidecar files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ListedPicture:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """The text files beside a picture: names, and what tells whether they were changed."""
+    """The names of the text files beside a picture, with what shows whether they have changed."""
 
     names: SampleNames
     folder: str  # relative to the folder given
@@ -53,7 +53,7 @@ class Sidecar:
 
 @dataclass
 class Listing:
-    """What is under a folder. Memory: some 400 bytes a picture."""
+    """The files under a folder, with about 400 bytes of memory per picture."""
 
     root: Path  # absolute
     pictures: list[ListedPicture] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Listing:
     dropped: DroppedRows = field(default_factory=DroppedRows)
 
     def may_exist(self, path: str) -> bool:
-        """Whether a path that is not listed is in a folder that could not be looked into."""
+        """Return whether a path that is not listed is in a folder that could not be read."""
         return any(path == folder or path.startswith(folder + os.sep) for folder in self.unreadable)
 
 
@@ -151,7 +151,7 @@ def _count_links(part: Folder, root: Path, follow_links: bool, dropped: DroppedR
 def _stat(
     part: Folder, name: str, dropped: DroppedRows
 ) -> tuple[ListedPicture, tuple[int, int]] | None:
-    """A picture and its inode; None where it vanished or is no file any more."""
+    """Return a picture and its inode; None where it has vanished or is no longer a file."""
     relative = posixpath.normpath(posixpath.join(part.relative, name))
     try:
         status = os.stat(posixpath.join(part.path, name))  # noqa: PTH116  # once a picture

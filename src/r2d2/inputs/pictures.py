@@ -1,4 +1,4 @@
-"""Pictures by the name that a row gives them: the one resolver for every reader of files.
+"""Find the picture that a row names; all readers of files use this resolver.
 
 A row names a picture by its path, relative to the folder given or to the file that the row stands
 in, or absolute. A base name alone may stand for a picture anywhere under the folders, where only
@@ -37,7 +37,7 @@ NOT_FOUND = "image not found"
 
 
 class MissingPicture(Enum):
-    """Why a name gives no picture: the reason under which its row is counted."""
+    """The reason why a name gives no picture, by which its row is counted."""
 
     UNKNOWN = NOT_FOUND
     AMBIGUOUS = f"{NOT_FOUND}: several have this name, write the path as well"
@@ -54,7 +54,7 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A picture under the folders given. One file is one of these, however a row spells it."""
+    """A picture under the user's folders; there is one for each file, however rows spell it."""
 
     path: Path
     name: str  # its path relative to the folder given, with / and in NFC
@@ -63,7 +63,7 @@ class PictureFile:
 
 
 class PictureIndex:
-    """The pictures under the folders given. Memory: a name and a number for each."""
+    """The pictures under the user's folders, with a name and a number in memory for each."""
 
     def __init__(self, roots: Sequence[Path], *, suffix_optional: bool = False) -> None:
         """Walk the folders.
@@ -100,7 +100,7 @@ class PictureIndex:
         self._number_at = lru_cache(4096)(self._number_by_inode)
 
     def find(self, name: str, near: Path | None = None) -> PictureFile | MissingPicture:
-        """The picture that a row means.
+        """Find the picture that a row names.
 
         Args:
             name: as the row has it; `inputs.spellings` says what is understood.
@@ -119,7 +119,7 @@ class PictureIndex:
 
     @property
     def is_flat(self) -> bool:
-        """Whether all pictures that are not hidden stand in one folder."""
+        """Return whether all pictures that are not hidden are in one folder."""
         return len(self._with_pictures) <= 1
 
     def check_ids(self) -> None:
@@ -327,7 +327,7 @@ class PictureIndex:
 def add_missing(
     picture: MissingPicture, name: str, where: str, dropped: DroppedRows, rows: int = 1
 ) -> None:
-    """Count a row, or several, whose name gives no picture."""
+    """Count rows whose name gives no picture."""
     dropped.add(picture.value, f"{where}: {shown(name, 200) or 'no name'}", rows)
 
 
@@ -353,7 +353,7 @@ def _names_to(root: str) -> list[list[str]]:
 
 
 def load_picture(path: Path, where: str, dropped: DroppedRows, rows: int = 1) -> bytes | None:
-    """The file of a picture; None where it is too large or cannot be read.
+    """Read the file of a picture; None where it is too large or cannot be read.
 
     Then the rows that mean it are counted.
     """

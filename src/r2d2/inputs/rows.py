@@ -1,4 +1,4 @@
-"""Tables that people hand in, row by row: CSV, TSV, JSON Lines, one JSON list, or Parquet.
+"""Read users' tables row by row: CSV, TSV, JSON Lines, one JSON list, or Parquet.
 
 Names of columns count without case and without space around them.
 """
@@ -40,7 +40,7 @@ def table_rows(
     texts: Collection[str] = (),
     check: Check = lambda columns: None,
 ) -> Iterator[Row]:
-    """The rows of a table, of whichever format its suffix names.
+    """Yield the rows of a table, whose format is named by its suffix.
 
     Args:
         file: the table.
@@ -64,12 +64,12 @@ def table_rows(
 
 
 def fold(name: object) -> str:
-    """The name of a column, as names are compared."""
+    """Return the name of a column in the form in which names are compared."""
     return str(name).strip().strip(BOM).strip().lower()
 
 
 def check_repeated(names: Iterable[str], used: Collection[str], file: object) -> None:
-    """R2D2Error where a column that is used stands there twice."""
+    """Raise R2D2Error where a column that is used occurs twice."""
     for name, count in Counter(map(fold, names)).items():
         if count > 1 and name in used:
             raise R2D2Error(
@@ -136,14 +136,14 @@ def parquet_rows(
         number = 0
         for batch in table.iter_batches(PARQUET_ROWS, columns=wanted):
             columns = {fold(n): _values(batch.column(n)) for n in wanted}
-            for place in range(batch.num_rows):
+            for index in range(batch.num_rows):
                 number += 1
-                yield f"{file}, row {number}", {n: c[place] for n, c in columns.items()}
+                yield f"{file}, row {number}", {n: c[index] for n, c in columns.items()}
 
 
 @contextmanager
 def open_parquet(file: Path) -> Iterator[pq.ParquetFile]:
-    """An open file; R2D2Error where it is none, or breaks while it is read."""
+    """Open a Parquet file; raise R2D2Error where it is damaged, also while it is read."""
     try:
         with pq.ParquetFile(file) as table:
             yield table
@@ -176,7 +176,7 @@ def refuse_repeated(fields: Mapping[str, Any], used: Collection[str]) -> None:
 
 
 def repeated_name(fields: Mapping[str, Any], used: Collection[str]) -> str | None:
-    """A used name that an object has twice."""
+    """Return a used name that an object has twice, or None."""
     twice = getattr(fields, "repeated", ()) if isinstance(fields, JsonObject) else ()
     counts = Counter(fold(name) for name in (*fields, *twice))
     return next((name for name, count in counts.items() if count > 1 and name in used), None)

@@ -38,7 +38,7 @@ class SampleNames:
 
 @dataclass(frozen=True)
 class StoredSample:
-    """A picture and what stands beside it, as they were stored."""
+    """A picture and the files beside it, as they were stored."""
 
     name: str  # path without suffix
     files: SampleNames
@@ -115,7 +115,7 @@ def load_sample(
 
 
 def _sample(names: list[str]) -> SampleNames:
-    """The sample of these files: which are its picture and its texts."""
+    """Return the sample of these files, with its picture and its texts."""
     key = key_of(names[0]) if len({_stem(name) for name in names}) > 1 else _stem(names[0])
     sample = SampleNames(key)
     pictures = sorted((name for name in names if is_picture(name)), key=_rank)

@@ -1,4 +1,4 @@
-"""The split that a value, a file's name or a folder's name tells, in the usual spellings.
+"""Read the split from a value, a file's name or a folder's name, in the usual spellings.
 
 The column of a row wins over the name of its file, that over the names of the folders from the
 file up to the path that was given, and those over the option `--split`. Folders above the path that
@@ -36,7 +36,7 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def split_of_value(value: Any) -> str | None:
-    """The split that a cell names; one of no known spelling keeps its own name.
+    """Return the split that a cell names; an unknown spelling keeps its own name.
 
     Returns:
         None where the cell is empty, null or NaN.
@@ -85,7 +85,7 @@ def split_of_folder(name: str) -> str | None:
 
 
 def split_of_folders(path: str) -> str | None:
-    """The split of the nearest of the folders in a path that tells one."""
+    """Return the split of the nearest folder in a path that names one."""
     for name in reversed(path.split("/")):
         split = split_of_folder(name)
         if split is not None:
@@ -93,7 +93,7 @@ def split_of_folders(path: str) -> str | None:
     return None
 
 
-def split_of_path(file: Path, given: Path) -> str | None:
+def split_of_path(file: Path, root: Path) -> str | None:
     """The split of a file under a path that was given, by its name or else by its folders.
 
     The folders are those between the file and the folder given, and the folder given itself by the
@@ -103,17 +103,17 @@ def split_of_path(file: Path, given: Path) -> str | None:
     split = split_of_file(file.name)
     if split is not None:
         return split
-    if file == given:
+    if file == root:
         return split_of_folder(file.parent.name)
     try:
-        inner = file.parent.relative_to(given)
+        inner = file.parent.relative_to(root)
     except ValueError:
-        inner = file.absolute().parent.relative_to(given.absolute())
-    return split_of_folders("/".join((given.name, *inner.parts)))
+        inner = file.absolute().parent.relative_to(root.absolute())
+    return split_of_folders("/".join((root.name, *inner.parts)))
 
 
 def _splits_in(name: str) -> set[str]:
-    """The splits that words of a name tell."""
+    """Return the splits that the words of a name mean."""
     splits = set()
     text = unicodedata.normalize("NFKC", name)
     for word in _WORDS.findall(_HUMP.sub(" ", text).lower()):
@@ -121,7 +121,7 @@ def _splits_in(name: str) -> set[str]:
         if bare in _SPLITS:
             splits.add(_SPLITS[bare])
         elif word.endswith(_NAMED_SETS):
-            splits.add(next(_SPLITS[one] for one in _NAMED_SETS if word.endswith(one)))
+            splits.add(next(_SPLITS[ending] for ending in _NAMED_SETS if word.endswith(ending)))
     run_on = _RUN_ON.search(text.lower())
     if run_on and not splits:
         splits.add(_SPLITS[run_on[1]])
@@ -129,5 +129,5 @@ def _splits_in(name: str) -> set[str]:
 
 
 def _plain(name: str) -> str:
-    """Without case, width and surrounding spaces."""
+    """Fold case and width, and remove surrounding spaces."""
     return unicodedata.normalize("NFKC", name).strip().casefold()

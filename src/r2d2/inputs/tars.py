@@ -70,7 +70,7 @@ def tar_samples(file: Path, dropped: DroppedRows) -> Iterator[StoredSample]:
 
 
 def _no_tar(file: Path) -> str:
-    """What a file is that cannot be opened as a tar."""
+    """Tell what a file is that cannot be opened as a tar."""
     with file.open("rb") as stream:
         head = stream.read(4)
     if head == b"PK\x03\x04":

@@ -22,7 +22,7 @@ HOLE = "a text of a row that is kept"  # and why, in the tally
 
 
 class TextFault(NamedTuple):
-    """Why a text is left out, and the value in words."""
+    """The reason why a text is left out, and its value in words."""
 
     reason: str
     shown: str = ""
@@ -31,7 +31,7 @@ class TextFault(NamedTuple):
 def read_texts(
     value: Any, source: str = CAPTION, *, text_ids: str | None = None
 ) -> tuple[list[Text], list[TextFault]]:
-    """The good texts of a value, and a fault for each of the others.
+    """Return the good texts of a value, and a fault for each of the others.
 
     Args:
         value: a text, a list of texts, or structs with `text` and perhaps `source`, `weight`,

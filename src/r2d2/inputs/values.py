@@ -1,4 +1,4 @@
-"""Values as people and programs write them: good, missing, or bad with a reason.
+"""Read values as people and programs write them: good, missing, or bad with a reason.
 
 Files have no fixed types: a number may be a text, pandas turns a whole number beside a gap into a
 float, and writes a gap as NaN, None or nothing. Each function here takes whatever JSON, CSV, Arrow
@@ -36,7 +36,7 @@ _LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 
 
 class BadValueError(ValueError):
-    """A value that cannot be what it is given for; the message is the reason."""
+    """A value is not of the expected kind; the message is the reason."""
 
     def __init__(self, reason: str, value: Any) -> None:
         super().__init__(reason)
@@ -44,7 +44,7 @@ class BadValueError(ValueError):
 
 
 def is_missing(value: Any) -> bool:
-    """Whether nothing is given: null, NaN in any spelling, or an empty text."""
+    """Return whether a value is missing: null, NaN in any spelling, or an empty text."""
     if value is None:
         return True
     if isinstance(value, str):
@@ -58,12 +58,12 @@ def is_missing(value: Any) -> bool:
 
 
 def first_value(fields: Mapping[str, Any], names: Iterable[str]) -> Any:
-    """The first of the named fields that has a value; None where none has."""
+    """Return the first of the named fields that has a value; None where none has."""
     return next((value for name in names if not is_missing(value := fields.get(name))), None)
 
 
 def text_fault(text: str) -> str | None:
-    """Why no table can hold a text: the one check of its characters."""
+    """Return why a text cannot be stored in a table; None where it can."""
     if LOST in text:
         return BROKEN
     if "\0" in text:
@@ -104,30 +104,30 @@ def name_value(value: Any) -> str | None:
     return text_value(value)
 
 
-def integer_value(value: Any, what: str, least: int = 0, most: int = MOST_INTEGER) -> int | None:
+def integer_value(value: Any, name: str, least: int = 0, most: int = MOST_INTEGER) -> int | None:
     """A whole number, such as clicks.
 
     Args:
         value: as a number or as text; 3.0 is 3.
-        what: it is, for the reason.
+        name: what the value is called in the reason.
         least: smallest that is possible.
         most: largest that is possible.
     """
     if is_missing(value):
         return None
-    number = int(value) if _is_whole(value) else _whole(value, what)
+    number = int(value) if _is_whole(value) else _whole(value, name)
     if not least <= number <= most:
-        raise BadValueError(f"{what} is out of range", value)
+        raise BadValueError(f"{name} is out of range", value)
     return number
 
 
-def real_value(value: Any, what: str, least: float = 0.0, most: float = MOST_REAL) -> float | None:
+def real_value(value: Any, name: str, least: float = 0.0, most: float = MOST_REAL) -> float | None:
     """A finite number, such as a weight; see `integer_value`."""
     if is_missing(value):
         return None
-    number = _number(value, what)
+    number = _number(value, name)
     if not least <= number <= most:  # infinities, too
-        raise BadValueError(f"{what} is out of range", value)
+        raise BadValueError(f"{name} is out of range", value)
     return number
 
 
@@ -155,27 +155,27 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _number(value: Any, what: str) -> float:
+def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
-        raise BadValueError(f"{what} is no number", value)
+        raise BadValueError(f"{name} is no number", value)
     try:
         number = float(value)
     except OverflowError:
         return math.inf
     except ValueError as error:
-        raise BadValueError(f"{what} is no number", value) from error
+        raise BadValueError(f"{name} is no number", value) from error
     return number
 
 
-def _whole(value: Any, what: str) -> int:
+def _whole(value: Any, name: str) -> int:
     if isinstance(value, str):
         try:
             return int(value)
         except ValueError:
             pass
-    number = _number(value, what)
+    number = _number(value, name)
     if not math.isfinite(number):
-        raise BadValueError(f"{what} is out of range", value)
+        raise BadValueError(f"{name} is out of range", value)
     if not number.is_integer():
-        raise BadValueError(f"{what} is no whole number", value)
+        raise BadValueError(f"{name} is no whole number", value)
     return int(number)

@@ -1,4 +1,4 @@
-"""YAML that people write: settings, prompts, published figures."""
+"""Read YAML that people write: settings, prompts, published figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from r2d2.inputs.encoding import read_text
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags that run code, and without a key that stands twice."""
+    """A YAML loader that refuses tags that run code, and keys that occur twice."""
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -35,7 +35,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def read_yaml(file: Path) -> Any:
-    """What a YAML file holds, in any encoding that `read_text` knows.
+    """Read a YAML file in any encoding that `read_text` knows.
 
     Raises:
         R2D2Error: the file cannot be read, is no YAML, or gives a key twice.
@@ -43,5 +43,5 @@ def read_yaml(file: Path) -> Any:
     try:
         return yaml.load(read_text(file), _Loader)  # a SafeLoader
     except yaml.YAMLError as error:
-        told = " ".join(str(error).split())
-        raise R2D2Error(f"{file} is not readable YAML: {told}; mend it there") from error
+        reason = " ".join(str(error).split())
+        raise R2D2Error(f"{file} is not readable YAML: {reason}; mend it there") from error

@@ -48,7 +48,7 @@ SMALL_FRAGMENTS = 24  # more fragments with fewer rows than FRAGMENT_ROWS are jo
 FRAGMENT_ROWS = 8192
 OLD = timedelta(days=7)  # a server may still read newer versions of the table
 
-Told = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class OpenedFolder:
 
 
 def open_folder(
-    path: str | Path, options: FolderOptions | None = None, told: Told = log.info
+    path: str | Path, options: FolderOptions | None = None, notify: Notify = log.info
 ) -> OpenedFolder:
     """Make the table of a folder of pictures, or bring it up to date.
 
     Args:
         path: the folder of the pictures, or the folder of its table.
         options: options that are not set keep their values of the last start.
-        told: called with each message.
+        notify: is called with each message.
 
     Raises:
         R2D2Error: there is no folder or no picture in it, another process updates the table, the
@@ -86,7 +86,7 @@ def open_folder(
         assert earlier is not None
         folder = Path(earlier.folder)
         if not folder.is_dir():
-            return _as_it_stands(table_dir, options.apply(earlier), told)
+            return _as_it_stands(table_dir, options.apply(earlier), notify)
     else:
         table_dir = table_folder(folder, options.out)
         earlier = read_settings(table_dir)
@@ -116,12 +116,12 @@ def open_folder(
     make_folder(table_dir)
     busy = f"is bringing {table_dir} up to date: wait for it, or end it, then try again"
     with sole_process(table_dir / LOCK, busy):
-        changes = _bring_up_to_date(table_dir, listing, settings, model, options.overwrite, told)
+        changes = _bring_up_to_date(table_dir, listing, settings, model, options.overwrite, notify)
     return OpenedFolder(table_dir, str(table_dir / TABLE), settings, model, changes)
 
 
-def _as_it_stands(table_dir: Path, settings: FolderSettings, progress: Told) -> OpenedFolder:
-    progress(
+def _as_it_stands(table_dir: Path, settings: FolderSettings, notify: Notify) -> OpenedFolder:
+    notify(
         f"{settings.folder} is not there now: {table_dir} is searched as it stands, by thumbnails"
     )
     model = loaded(str(settings.model))
@@ -134,7 +134,7 @@ def _bring_up_to_date(
     settings: FolderSettings,
     model: ImageTextModel,
     overwrite: bool,
-    told: Told,
+    notify: Notify,
 ) -> FolderChanges:
     uri = str(table_dir / TABLE)
     about = _about(model)
@@ -150,14 +150,14 @@ def _bring_up_to_date(
     sample = listing.pictures[:: max(1, len(listing.pictures) // SAMPLE)][:SAMPLE]
     sizes = ((picture.path, upright_size(listing.root / picture.path)) for picture in sample)
     if is_of_another_kind(about.fingerprint, sizes):
-        told(EMOJI_ONLY)
+        notify(EMOJI_ONLY)
     table = FolderTable(uri, about)
     known, left = ({}, []) if overwrite else table.known()
     plan = plan_update(listing, known)
     if plan.to_read:
         need = estimate(listing.root, plan.to_read, about.width, settings.copies)
         if overwrite or dataset is None or need.total > LITTLE:
-            told(need.line(table_dir))
+            notify(need.line(table_dir))
         check_room(table_dir, need)
     if overwrite:
         for part in (uri, layout.texts_uri(uri), layout.staging_uri(uri)):
@@ -171,9 +171,9 @@ def _bring_up_to_date(
         changes = work.run()
     _finish(uri, settings, model, bool(left) or changes.any)
     changes.bad = _without_vector(uri)
-    told(f"{settings.folder}: {changes.line()}")
+    notify(f"{settings.folder}: {changes.line()}")
     for line in [*changes.bad.lines("cannot be searched"), *changes.dropped.lines()]:
-        told(f"  {line}")
+        notify(f"  {line}")
     return changes
 
 

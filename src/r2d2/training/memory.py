@@ -16,7 +16,7 @@ from r2d2.model.towers import layers_of as tower_layers
 
 
 def layers_of(model: R2D2) -> Iterator[nn.Module]:
-    """Return the transformer layers of the towers, and the whole cross encoders."""
+    """Yield the transformer layers of the towers, and the whole cross encoders."""
     yield from _tower_layers(model.towers)
     if model.has_match:
         yield model.text_to_image
