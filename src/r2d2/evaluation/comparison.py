@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.evaluate import STAGES
 from r2d2.evaluation.published import PublishedResults, PublishedRow
 from r2d2.evaluation.run import EXAMPLES, about_of, read_metrics
+from r2d2.evaluation.task_metrics import STAGES
 from r2d2.ranking.metrics import RECALLS
 
 COLUMNS = (*RECALLS, "r_mean")

@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from r2d2.evaluation.evaluate import Ranking, Results
+from r2d2.evaluation.evaluate import Results
+from r2d2.evaluation.task_metrics import Ranking
 from r2d2.files import write_text
 from r2d2.page import thumbnail
 from r2d2.tokenizer import key_hash

@@ -14,8 +14,9 @@ from markupsafe import Markup
 
 import r2d2
 from r2d2.evaluation.contact import ContactGroup, contact_groups
-from r2d2.evaluation.evaluate import GAINS, STAGES, Results
+from r2d2.evaluation.evaluate import Results
 from r2d2.evaluation.plots import curve, weight_curve
+from r2d2.evaluation.task_metrics import GAINS, STAGES
 from r2d2.files import write_text
 from r2d2.page import number, template
 from r2d2.ranking.metrics import RECALLS

@@ -14,8 +14,8 @@ import yaml
 import r2d2
 from r2d2.config import to_dict
 from r2d2.errors import R2D2Error
-from r2d2.evaluation.evaluate import STAGES
 from r2d2.evaluation.run import about_of, read_metrics
+from r2d2.evaluation.task_metrics import STAGES
 from r2d2.pretrained import Pretrained
 from r2d2.ranking.metrics import RECALLS
 from r2d2.saved_model import SHIPPED
