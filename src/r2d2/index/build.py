@@ -59,7 +59,7 @@ WAVE = 64  # blocks of texts that are prepared before they are embedded
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What a run of `build_index` did."""
+    """The result of `build_index`."""
 
     images: StageCount  # new images: read, embedded, and why others were not embedded
     texts: StageCount | None  # new texts; None: they were not to be indexed

@@ -1,4 +1,4 @@
-"""How sure a result is: how often an unrelated text finds an equally good result in the gallery.
+"""Estimate how reliable a result is by how often unrelated texts find one that is as good.
 
 A cosine means nothing by itself: a small model gives 0.9 to all pairs. Therefore each index keeps
 what a fixed list of texts on many other subjects (`unrelated_texts.txt`) finds in it. The chance of

@@ -28,7 +28,7 @@ COUNTERS = {  # patterns of names, after any prefix
 
 
 def modern(name: str) -> str:
-    """A name as files since 2019 have it."""
+    """Return a name in the form that files since 2019 have."""
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
         "LayerNorm.beta", "LayerNorm.bias"
     )
@@ -41,7 +41,7 @@ def text_config(
     options: ImportOptions,
     length: int = MAX_LENGTH,
 ) -> TextConfig:
-    """The text tower's settings: sizes from the tensors, the rest from `config`.
+    """Return the text tower's settings: sizes from the tensors, the rest from `config`.
 
     Args:
         checkpoint: the source.
@@ -92,7 +92,7 @@ def text_config(
 def text_rules(
     config: TextConfig, theirs: str, *, positions: int = 0, segments: int = 1
 ) -> list[Rule]:
-    """Our text tower from their BertModel.
+    """Return the rules that make our text tower from a BertModel.
 
     Args:
         config: ours.
@@ -124,7 +124,7 @@ def text_rules(
 
 
 def layer_rules(part: str, ours: str, theirs: str) -> list[Rule]:
-    """A BERT layer without what a cross encoder's has besides."""
+    """Return the rules of a BERT layer, without those that only a cross encoder's layer has."""
     return [
         *attention_rules(part, f"{ours}.attention", f"{theirs}.attention"),
         *both(part, f"{ours}.feed_forward.0", f"{theirs}.intermediate.dense"),

@@ -29,7 +29,7 @@ _BARE = ("embeddings.", "encoder.", "pre_layrnorm.", "post_layernorm.")  # CLIPV
 
 @dataclass(frozen=True)
 class VisionNames:
-    """What a layout calls the parts of CLIP's image tower."""
+    """The names that a layout has for the parts of CLIP's image tower."""
 
     patches: str  # the convolution
     class_embedding: str

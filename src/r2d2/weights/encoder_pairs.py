@@ -1,4 +1,4 @@
-"""Any encoder of pictures and any of texts into one model folder, with what goes on top of them.
+"""Join any image encoder and any text encoder into one model folder, with new heads.
 
 As `VisionTextDualEncoder` of transformers does it: two encoders that were trained apart, and
 projections that are not trained yet. R2D2 itself starts so, from CLIP's ViT and a RoBERTa.
@@ -84,7 +84,7 @@ def import_pair(
 def _roles(
     sources: tuple[RawCheckpoint, RawCheckpoint], embed_dim: int, side: int | None
 ) -> HfTowersConfig:
-    """The pair as settings, without what the tokenizer tells."""
+    """Return the settings of the pair, without those that depend on the tokenizer."""
     kinds = [str(source.config.get("model_type")) for source in sources]
     for source, kind, known in zip(sources, kinds, (IMAGE_ENCODERS, TEXT_ENCODERS), strict=True):
         if kind not in known:
@@ -108,7 +108,7 @@ def _roles(
 
 
 def _processed_side(read: RawCheckpoint) -> int | None:
-    """Pixels of the square that its processor makes, else of its config.json."""
+    """Return the side in pixels of its processor's square, or else that of its config.json."""
     for size in (read.preprocessor.get("crop_size"), read.preprocessor.get("size")):
         if isinstance(size, Mapping):
             size = size.get("height", size.get("shortest_edge"))

@@ -1,4 +1,4 @@
-"""A model of ours in the layouts of others, where they can hold it.
+"""Export a model of ours to other layouts, where these have a place for all of it.
 
 A layout that would make the other side compute something else is refused with the reason. Tensors
 for which the other side has no place, and which it does not need, are left out and listed.
@@ -88,14 +88,14 @@ def write_part(kind: str, folder: Path, config: ModelConfig, state: State) -> No
 
 
 def refusals(kind: str, config: ModelConfig, state: State) -> list[str]:
-    """Why a layout cannot hold a model; empty: it can."""
+    """Return why a layout cannot hold a model; empty if it can."""
     return layout_of(kind).refusals(config, state)
 
 
 def _converted(
     layout: Layout, config: ModelConfig, state: State
 ) -> tuple[dict[str, Tensor], list[TensorMapping]]:
-    """Their tensors, and which of ours went where."""
+    """Return the tensors of a layout, and which of our tensors each is made of."""
     if layout.biased and not config.projection_bias:
         state = {**state, **{name: torch.zeros(config.embed_dim) for name in BIASES}}
     tensors: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""FG-CLIP 2's checkpoint as the SigLIP 2 that it is, and what of it has no place there.
+"""Read a checkpoint of FG-CLIP 2 as a SigLIP 2, and report the tensors that do not fit in.
 
 Its picture tower is SigLIP 2's of flexible resolution. Its text tower is SigLIP 2's with one set of
 places for short texts and another, longer one for long texts: of that the first `keep_len` come

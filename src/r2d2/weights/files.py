@@ -1,4 +1,4 @@
-"""The files of a checkpoint: which hold the weights, which stand beside them, and their JSON."""
+"""Find the files of a checkpoint that hold the weights, and read the JSON files beside them."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def check_preprocessor(settings: Mapping[str, Any], path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object; empty where there is no such file. R2D2Error where it is damaged."""
+    """Read a JSON object; empty where there is no file; raise R2D2Error where it is damaged."""
     if not path.is_file():
         return {}
     if path.stat().st_size > MAX_JSON:

@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub, where the network allows; nothing here runs at import.
+"""Fetch models from the Hugging Face hub; nothing is fetched when this module is imported.
 
 The client is `huggingface_hub`: it keeps what it fetched in its own cache, and heeds HF_ENDPOINT (a
 mirror), HF_HUB_OFFLINE, HF_HOME and HF_TOKEN. By itself it drops a download that was stopped, which
@@ -33,7 +33,7 @@ ELSEWHERE = "or fetch the folder elsewhere and give its path"
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether it has the form `owner/name` or `owner/name@revision`."""
+    """Return whether a name has the form `owner/name` or `owner/name@revision`."""
     return _ID.fullmatch(text) is not None and not text.startswith((".", "-"))
 
 
@@ -82,7 +82,7 @@ class _Hub:
         self.from_cache = False  # the hub did not answer
 
     def files(self) -> list[str]:
-        """Names in its top folder; where the hub is out of reach, of what was fetched before."""
+        """Return the names in its top folder; offline, those of the files fetched before."""
         try:
             with quiet():
                 info = self.client.HfApi().model_info(
@@ -99,7 +99,7 @@ class _Hub:
         return [name for name in names if "/" not in name]
 
     def get(self, name: str) -> Path:
-        """A file in the cache; fetched where it is not there."""
+        """Return the path of a file in the cache, and fetch it first if needed."""
         try:
             with quiet():
                 path = self.client.hf_hub_download(
@@ -110,7 +110,7 @@ class _Hub:
             raise self._error(error, name) from error
 
     def fetch_weights(self, name: str, update: Update) -> None:
-        """Put a large file into the cache, going on with what an earlier command has of it.
+        """Fetch a large file into the cache, and continue an earlier download of it.
 
         Where the hub does not answer, `get` finds what is there, or says why it does not.
         """
@@ -152,7 +152,7 @@ class _Hub:
         partial: Path,
         update: Update,
     ) -> None:
-        """The rest of a file behind what `partial` has of it. R2D2Error where it breaks off."""
+        """Fetch the part of a file that `partial` lacks; raise R2D2Error if that is broken off."""
         if partial.exists() and partial.stat().st_size > about.size:
             partial.unlink()
         with partial.open("ab") as stream:
@@ -174,7 +174,7 @@ class _Hub:
             raise R2D2Error(f"{name} of {self.where} arrived damaged: run the same command again")
 
     def _cached_names(self) -> list[str] | None:
-        """What the cache has of it; None: nothing, or no weights."""
+        """Return the names of the files in the cache; None where it has no weights."""
         try:
             folder = Path(
                 self.client.snapshot_download(
@@ -188,7 +188,7 @@ class _Hub:
         return names
 
     def _error(self, error: Exception, file: str = "") -> R2D2Error:
-        """What the client said, in one line, with what to do."""
+        """Return the client's error as one line with a remedy."""
         errors = self.client.errors
         where, endpoint = self.where, self.client.constants.ENDPOINT
         subject = f"{where} is no path here, and"
@@ -227,7 +227,7 @@ class _Hub:
 
 
 def unreachable(error: BaseException | None) -> bool:
-    """Whether the hub did not answer, or not for itself: no connection, offline, or a 5xx."""
+    """Return whether the hub could not answer: no connection, offline mode, or a status of 5xx."""
     while error is not None:
         if type(error).__name__ in (
             "ConnectError", "ConnectTimeout", "ReadTimeout", "ReadError", "RemoteProtocolError",
@@ -242,7 +242,7 @@ def unreachable(error: BaseException | None) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """The first line of what the client said."""
+    """Return the first line of the client's error."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].rstrip(" .")
 

@@ -1,4 +1,4 @@
-"""Published weights into a model of ours, with every tensor of both sides accounted for.
+"""Import published weights into a model of ours, and account for every tensor of both.
 
 `import_weights([roberta, clip], out)` is how the paper starts; `import_weights(checkpoint, out)` is
 for a whole model. Tensors that no source gives are initialised from a seed and listed.
@@ -63,7 +63,7 @@ def import_weights(
 
 
 def initialised(config: ModelConfig, seed: int) -> R2D2:
-    """A model with weights drawn from `seed`; torch's own generator is left as it was."""
+    """Build a model with weights drawn from `seed`, without changing torch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return R2D2(config)
@@ -146,7 +146,7 @@ class _SourceReader:
         )
 
     def fill(self, state: dict[str, Tensor], config: ModelConfig) -> SourceReport:
-        """Put what the source gives into `state`; every tensor of it is used, or has a reason."""
+        """Copy the source's tensors into `state`; those that are not used get a reason."""
         rules = self.layout.rules(config)
         used: list[TensorMapping] = []
         read: set[str] = set()
@@ -168,7 +168,7 @@ class _SourceReader:
         )
 
     def _whole(self, part: str, rules: Sequence[Rule]) -> bool:
-        """Whether a part is there; R2D2Error where only a piece of it is."""
+        """Return whether a part is present; raise R2D2Error where only some of its tensors are."""
         names = [name for rule in rules for name in rule.theirs]
         missing = [name for name in names if name not in self.checkpoint.tensors]
         if missing and (part in self.layout.required or len(missing) < len(names)):
@@ -224,7 +224,7 @@ class _SourceReader:
         return self.layout.reason(name)
 
     def notes(self, config: ModelConfig, state: Mapping[str, Tensor]) -> list[str]:
-        """What a user should know of a source besides."""
+        """Return further notes on a source for the user."""
         notes = []
         mean, std = (
             self.source.preprocessor.get(f"image_{statistic}") for statistic in ("mean", "std")
@@ -278,7 +278,7 @@ def _config(readings: Sequence[_SourceReader], options: ImportOptions) -> ModelC
 def _tokenizer(
     readings: Sequence[_SourceReader], vocab: str | Path | None, config: ModelConfig
 ) -> Tokenizer:
-    """The vocabulary asked for, else the text encoder's, else any source's."""
+    """Return the user's vocabulary, or else the text encoder's, or else that of any source."""
     ordered = sorted(readings, key=lambda reading: reading.parts.text is None)
     first = ordered[0]
     longest = LONGEST_WORD if first.parts.text is None else first.layout.longest_word

@@ -1,4 +1,4 @@
-"""What a layout of published weights says of itself; each layout has a file of its own."""
+"""The description of a layout of published weights; each layout has its own file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PickledFile:
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user asks for where a checkpoint leaves the choice, or cannot tell."""
+    """The user's choices where a checkpoint does not decide."""
 
     fresh: ModelConfig = field(default_factory=ModelConfig)  # sizes of the parts no source gives
     image_size: int | None = None  # pixels; positions are interpolated; None: the source's
@@ -73,7 +73,7 @@ class CanonicalCheckpoint:
         return shape
 
     def count(self, prefix: str) -> int:
-        """How many layers there are under `prefix`, which ends before their number."""
+        """Return the number of layers under `prefix`, which ends before their number."""
         pattern = re.compile(re.escape(prefix) + r"(\d+)\.")
         numbers = {int(m[1]) for name in self.tensors if (m := pattern.match(name))}
         return max(numbers) + 1 if numbers else 0
@@ -91,7 +91,7 @@ class CanonicalCheckpoint:
         return value
 
     def heads(self, config: Mapping[str, Any], width: int, option: int | None, part: str) -> int:
-        """How many heads: as wished, as config.json says, or by the width."""
+        """Return the number of heads: the user's, that of config.json, or one by the width."""
         if option is not None:
             return option
         if config:
@@ -127,7 +127,7 @@ class CanonicalCheckpoint:
 
 @dataclass(frozen=True)
 class PartConfigs:
-    """The settings that a source decides; None: it has nothing of it."""
+    """The settings that a source decides; None where it has no such part."""
 
     vision: VisionConfig | None = None
     text: TextConfig | None = None
@@ -138,7 +138,7 @@ class PartConfigs:
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to name and shape weights."""
+    """A convention for the names and shapes of weights."""
 
     name: str
     about: str

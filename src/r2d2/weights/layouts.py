@@ -35,7 +35,7 @@ def layout_of(kind: str) -> Layout:
 
 
 def bare(names: Iterable[str]) -> dict[str, str]:
-    """Names as they are, to names without what a wrapper put in front of all of them."""
+    """Map names to names without the prefix that a wrapper added to all of them."""
     stripped = {name: name for name in names}
     for wrapper in _WRAPPERS:
         if stripped and all(name.startswith(wrapper) for name in stripped.values()):

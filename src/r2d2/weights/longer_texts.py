@@ -1,4 +1,4 @@
-"""More text positions than an encoder was trained with, as in FG-CLIP and Long-CLIP.
+"""Give an encoder more text positions than it was trained with, as FG-CLIP and Long-CLIP do.
 
 The embeddings of the first positions, which nearly every training text had, stay as they are; the
 others are interpolated (arXiv 2403.15378). The result is a start for training on long texts.

@@ -1,4 +1,4 @@
-"""Files of torch.save, read as tensors and plain values only: no code in them is ever run."""
+"""Read files of torch.save as tensors and plain values, without running any code in them."""
 
 from __future__ import annotations
 

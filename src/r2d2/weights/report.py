@@ -1,4 +1,4 @@
-"""What an import or export did with every tensor."""
+"""Report what an import or export did with every tensor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_out(out: Path, overwrite: bool, sources: Iterable[str | Path | None] =
 
 @dataclass(frozen=True)
 class TensorMapping:
-    """A tensor of ours and what it was made of."""
+    """A tensor of ours, and the tensors that it was made of."""
 
     ours: str
     theirs: tuple[str, ...]
@@ -76,7 +76,7 @@ class ImportReport:
         return [*lines, *(f"note: {note}" for note in self.notes)]
 
     def json(self) -> str:
-        """All of it."""
+        """Return the whole report as JSON."""
         content = dataclasses.asdict(self)
         content["out"] = str(self.out)
         return json.dumps(content, indent=1, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Rules: which tensors of theirs make which of ours, readable in both directions.
+"""Rules that say which tensors of a source make which of ours; they work in both directions.
 
 A layout is a list of rules. Importing reads them from theirs to ours, exporting from ours to
 theirs, so that one list says all and a round trip cannot drift.
@@ -19,7 +19,7 @@ Change = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 @dataclass(frozen=True)
 class Rule:
-    """Some tensors of theirs are some of ours.
+    """A rule that relates tensors of a source to tensors of ours.
 
     Rules of one `part` stand together: a checkpoint holds all of a part, or nothing of it.
     """

@@ -1,4 +1,4 @@
-"""Where weights come from: a folder, a file or a hub id, read as tensors and settings."""
+"""Open a source of weights, a folder, a file or a hub id, as tensors and settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_TENSORS = 100_000
 
 @dataclass(frozen=True)
 class RawCheckpoint:
-    """One checkpoint, in the names and shapes of whoever wrote it."""
+    """A checkpoint with its original names and shapes."""
 
     name: str  # as the user gave it
     tensors: Mapping[str, Tensor]
@@ -53,7 +53,7 @@ class RawCheckpoint:
         return {name: f"beside the weights: {about}" for name, about in self.others.items()}
 
     def refuse_missing(self, names: Sequence[str]) -> None:
-        """R2D2Error where tensors of ours, `names`, are not made of the checkpoint's."""
+        """Raise R2D2Error where our tensors `names` are not made of those of the checkpoint."""
         if names:
             raise R2D2Error(
                 f"{self.name} lacks what makes {names[0]}, and {len(names) - 1} more: give the "
@@ -61,7 +61,7 @@ class RawCheckpoint:
             )
 
     def refuse_not_finite(self, tensors: Mapping[str, Tensor]) -> None:
-        """R2D2Error that names the first of some tensors that holds no finite numbers."""
+        """Raise R2D2Error for the first tensor that has values which are not finite."""
         for name, tensor in tensors.items():
             if not bool(tensor.isfinite().all()):
                 raise R2D2Error(f"{self.name}: {name} holds no finite numbers: fetch it again")

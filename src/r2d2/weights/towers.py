@@ -1,4 +1,4 @@
-"""Hugging Face's dual encoders into a model folder of ours, with fresh cross encoders on top."""
+"""Import Hugging Face's dual encoders into a model folder, with new cross encoders on top."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SUMMED = ("position_ids", "token_type_ids")
 
 @dataclasses.dataclass(frozen=True)
 class TowerOptions:
-    """What the user asks for, where towers of Hugging Face's classes become a model of ours."""
+    """The user's options for importing towers of Hugging Face's classes."""
 
     cross_layers: int = 6  # of each cross encoder, initialised afresh; 0: none
     # Tokens of a text; None: as many as a text tower has places (Chinese-CLIP: 52), of a single
@@ -134,12 +134,12 @@ def read_towers(
 
 
 def _text_positions(read: RawCheckpoint, kind: str) -> int:
-    """Tokens that a checkpoint's text tower has places for."""
+    """Return the number of positions of a checkpoint's text tower."""
     return family_of(kind).text_positions(build_config(_without_tokens(read, kind)))
 
 
 def _without_tokens(read: RawCheckpoint, kind: str) -> HfTowersConfig:
-    """The towers as settings, without what the tokenizer tells."""
+    """Return the settings of the towers, without those that depend on the tokenizer."""
     plain = {
         name: value
         for name, value in read.config.items()
