@@ -36,6 +36,16 @@ class Runner:
     cluster: bool = False  # Ray's nodes, else this machine
     memory_bytes: int | None = None  # of a worker of the cluster, which Ray sets aside for it
 
+    def database_share(self, memory_bytes: int) -> tuple[int, int]:
+        """The memory and the threads of one database, out of the bytes that all workers have.
+
+        On this machine one database at a time is at work, with all threads; on a cluster each task
+        has one of its own.
+        """
+        if self.cluster:
+            return memory_bytes // self.workers, 1
+        return memory_bytes, self.workers
+
 
 def start(
     runner: str = "native", workers: int | None = None, memory_bytes: int | None = None

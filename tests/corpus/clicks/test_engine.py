@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from r2d2.corpus.clicks.engine import LEAST_POOL, SPILL, open_database
+from r2d2.corpus.runner import Runner
 from r2d2.errors import R2D2Error
 
 # more than LEAST_POOL, in an order that is not that of the numbers
@@ -52,3 +53,8 @@ def test_rows_come_in_batches_while_other_statements_run(tmp_path):
             with base.registered("rows", pa.Table.from_batches([batch])):
                 base.run("INSERT INTO found SELECT n FROM rows")
         assert base.run("SELECT count(*), sum(n) FROM found") == [(10_000, 9_999 * 5_000)]
+
+
+def test_a_task_of_a_cluster_has_its_share_of_memory_and_one_thread():
+    assert Runner(4).database_share(10**9) == (10**9, 4)
+    assert Runner(4, cluster=True).database_share(10**9) == (250_000_000, 1)

@@ -91,10 +91,10 @@ def aggregate(
     if runner.cluster:
         pieces = cut_texts(pieces, runner, update)
     plain, other = ([], pieces) if runner.cluster else _split(pieces)
-    share = memory_bytes // max(1, workers)
+    share = memory_bytes // workers
+    database_bytes, threads = runner.database_share(memory_bytes)
     # a task of a cluster that runs out of memory ends the build, so its blocks are small at once
-    most = block_rows(share // SMALLER if runner.cluster else memory_bytes)
-    threads = 1 if runner.cluster else workers
+    most = block_rows(database_bytes // SMALLER if runner.cluster else database_bytes)
     examination, spelled = config.rank.examination, config.query.simplified
 
     def sum_by(keys: TextKeys, most: int) -> tuple[StageCount, list[StageCount], list[StageCount]]:
@@ -117,7 +117,7 @@ def aggregate(
         _need_clicks(config, counts, rows)
         _keep_buckets(out, [jobs, asdict(replace(whole, memory_bytes=0, threads=0))])
         tasks = [{"out": str(out), "bucket": str(bucket)} for bucket in range(buckets)]
-        work = MergeBucket(share if runner.cluster else memory_bytes, threads)
+        work = MergeBucket(database_bytes, threads)
         return rows, counts, by_bucket(work, tasks, runner, "summing up", update)
 
     known = sum(int(piece["rows"] or 0) for piece in pieces)

@@ -94,10 +94,11 @@ def find_cut(
         config: the rules.
         jobs: one a bucket.
         runner: who does the jobs.
-        memory_bytes: of a worker.
+        memory_bytes: of all workers together.
         update: progress.
     """
-    by_bucket(Outcomes(config, memory_bytes, runner.workers), jobs, runner, "rates", update)
+    work = Outcomes(config, *runner.database_share(memory_bytes))
+    by_bucket(work, jobs, runner, "rates", update)
     buckets = [_read_outcomes(out / TALLY / f"outcomes-{job['bucket']}.parquet") for job in jobs]
     if not (out / PRIOR).exists():
         clicks, looks, pairs, _ = map(np.concatenate, zip(*buckets, strict=True))

@@ -59,13 +59,11 @@ def rank(
     """
     layout = read_layout(inp)
     jobs = [{"inp": str(inp), "out": str(out), "bucket": str(n)} for n in range(len(layout.images))]
-    share = memory_bytes // max(1, runner.workers) if runner.cluster else memory_bytes
     prior, last = Prior(), None
     if config.active:
-        prior, last = find_cut(inp, out, config, jobs, runner, share, update)
+        prior, last = find_cut(inp, out, config, jobs, runner, memory_bytes, update)
         write_text(out / LEAST, json.dumps(0.0 if last is None else min(last.score, 1.0)))
-    threads = 1 if runner.cluster else runner.workers
-    work = RankBucket(config, prior, last, layout, share, threads)
+    work = RankBucket(config, prior, last, layout, *runner.database_share(memory_bytes))
     counts = by_bucket(work, jobs, runner, "ranking", update)
     shutil.rmtree(out / TALLY, ignore_errors=True)
     shutil.rmtree(out / DONE, ignore_errors=True)

@@ -111,7 +111,7 @@ def unite(
         for n in range(parts)
     ]
     merged = MergedImages(None if merge is None else str(merge), parts)
-    share = memory_bytes // max(1, runner.workers)
+    share = memory_bytes // runner.workers
     if merge is not None:
         map_jobs(SetAside(merged), jobs, runner, "merged images", update)
         if summed is not None:
@@ -135,8 +135,7 @@ def _find_unranked(
     update: Update,
 ) -> None:
     layout = read_layout(summed)
-    share = memory_bytes // max(1, runner.workers) if runner.cluster else memory_bytes
-    find = FindUnranked(str(merge), layout, share, 1 if runner.cluster else runner.workers)
+    find = FindUnranked(str(merge), layout, *runner.database_share(memory_bytes))
     tasks = [
         {
             "pairs": str(pairs),
