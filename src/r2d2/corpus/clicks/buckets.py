@@ -1,7 +1,8 @@
 """The sums of a log as they lie on disk: a file for each bucket, which is a range of image ids.
 
-On one machine there is one bucket for each 134 million rows of the log; on a cluster, one or more
-for each worker. A bucket holds several of the parts into which the next stages cut the images.
+On one machine there are as many buckets as blocks of the largest size that the memory allows; on a
+cluster there are one or more for each worker. A bucket holds several of the parts into which the
+next stages cut the images.
 """
 
 from __future__ import annotations
