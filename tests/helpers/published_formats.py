@@ -6,7 +6,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from r2d2.formats.registry import import_table
+from r2d2.formats.registry import TableImportOptions, import_table
 from r2d2.table import PairsTable
 
 BOM = "\ufeff"
@@ -41,9 +41,11 @@ def jsonl(file, *records, **how):
     return lines(file, *some, **how)
 
 
-def imported(kind, out, *paths, **options):
-    """What became of an import, and its rows in order."""
-    found = import_table(paths, kind, out, **options)
+def imported(kind, out, *paths, overwrite=False, update=False, **options):
+    """What became of an import, and its rows in order; `options` are `TableImportOptions`."""
+    found = import_table(
+        paths, kind, out, TableImportOptions(**options), overwrite=overwrite, update=update
+    )
     table = PairsTable.open(out)
     rows = table.take(table.rows())
     assert len(rows) == found.rows
