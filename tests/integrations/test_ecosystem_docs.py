@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,9 @@ from typer.main import get_command
 
 from helpers.pictures import picture, png
 from helpers.runs import name
+from helpers.searchers import small_model
 from r2d2.cli import app
 from r2d2.integrations.hf_folder import export_hf
-from r2d2.saved_model import shipped_folder
 from r2d2.table import Pair, Text, write_table
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -35,8 +34,8 @@ def test_a_command_has_the_options_that_the_page_gives(line):
 def place(tmp_path_factory):
     """What the page's Python opens."""
     folder = tmp_path_factory.mktemp("page")
-    shutil.copytree(shipped_folder(), folder / "runs/mine")
-    export_hf("emoji", folder / "mine-hf")
+    small_model().save(folder / "runs/mine")
+    export_hf(folder / "runs/mine", folder / "mine-hf")
     picture(0).save(folder / "cat.jpg")
     pairs = [Pair(f"i{n}", png(picture(n)), (Text(name(n), "title"),), "test") for n in range(4)]
     write_table(folder / "coco-cn.lance", pairs, metadata={"benchmark": "coco-cn"})
