@@ -36,23 +36,24 @@ train() { # train FOLDER SPLIT...
     local settings=(--preset tiny --resume --set train.seed=0 --set system.threads=1
         --set model.vision.stem=conv --set model.vision.position_std=1
         --set "train.splits=[$splits]"
-        --set objectives.tgd=false --set objectives.mlm=false --set objectives.et=false
-        --set "objectives.widths=[32, 64]")
+        --set objectives.tgd=false --set "objectives.widths=[32, 64]")
     local drawn=(--set train.augment=style --set "train.source_shares={title: 0.5, query: 0.5}")
     for count in 800 3000; do
         [ -e "$folder/grids-$count.lance" ] ||
             r2d2 data compose "$folder/texts.lance" --grids $count --out "$folder/grids-$count.lance"
     done
     r2d2 pretrain "$folder/grids-800.lance" --out "$folder/towers" "${settings[@]}" "${drawn[@]}" \
-        --set objectives.fgd=false --set objectives.fgr=false --set train.hard_batches=1 \
-        --set train.epochs=70
+        --set objectives.fgd=false --set objectives.fgr=false --set objectives.mlm=false \
+        --set objectives.et=false --set train.hard_batches=1 --set train.epochs=70
     tune "$folder" towers/model tuned 2400 "$@"
     r2d2 pretrain "$folder/grids-3000.lance" --out "$folder/parts" "${settings[@]}" \
-        "${drawn[@]}" --init "$folder/tuned" --set objectives.fgr=false --set train.freeze_text=true \
+        "${drawn[@]}" --init "$folder/tuned" --set objectives.fgr=false --set objectives.mlm=false \
+        --set objectives.et=false --set train.freeze_text=true \
         --set train.epochs=10 --set train.lr=5e-4
     tune "$folder" parts/model tuned-again 1200 "$@"
     r2d2 pretrain "$out/emoji.lance" --out "$folder/run" "${settings[@]}" \
-        --init "$folder/tuned-again" --set objectives.fgd=false --set train.hard_batches=1 \
+        --init "$folder/tuned-again" --set objectives.fgd=false --set objectives.mlm=false \
+        --set objectives.et=false --set train.hard_batches=1 \
         --set objectives.second_stage_from=0 --set objectives.mining_from=0.35 \
         --set objectives.list_size=4 --set objectives.weight_listwise=1 \
         --set objectives.weight_fgr=1 --set train.epochs=8 --set train.lr=1e-3 \
