@@ -368,5 +368,5 @@ def test_a_missing_package_is_named_with_its_remedy(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(R2D2Error, match=rf"{package.replace('_', '-')}.*zero-r2d2\[demo\]"):
+    with pytest.raises(R2D2Error, match=rf"{package.replace('_', '-')}.*zero-r2d2\[search\]"):
         emoji_pairs()
