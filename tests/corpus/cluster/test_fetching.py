@@ -5,9 +5,10 @@ from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from helpers.click_logs import silent
-from helpers.image_server import here
+from helpers.image_server import here, serving
 from r2d2.corpus.config import FetchConfig
 from r2d2.corpus.fetching.by_host import fetch_by_host
 from r2d2.corpus.fetching.failures import FAILURES_FILE
@@ -19,6 +20,13 @@ from r2d2.corpus.runner import start
 
 CONFIG = FetchConfig(allow_private=("*",), per_host=2, retries=0, timeout_s=20, shard_rows=5)
 PARTS = 3
+
+
+@pytest.fixture
+def server():
+    """A server of its own for each test: what is asked of it is counted."""
+    with serving() as server:
+        yield server
 
 
 def write_images(folder, urls):
